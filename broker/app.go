@@ -1,0 +1,92 @@
+package broker
+
+import (
+	"errors"
+	"log/slog"
+)
+
+// ErrNoApp is returned by whoever looks an app up that doesn't exist.
+var ErrNoApp = errors.New("no such app")
+
+// AppID names an app in HTTP paths, metrics and the log. It is opaque and never empty.
+type AppID string
+
+// App is one tenant: its credentials and what it is allowed to do. An App is immutable once
+// it has been handed out; a changed configuration hands out a new one.
+type App struct {
+	ID AppID
+
+	// Credentials are the app's key/secret pairs, oldest first; all are valid, the first
+	// signs webhooks. There is at least one.
+	Credentials []Credential
+
+	// Disabled apps refuse connections (4003) and HTTP requests (403).
+	Disabled bool
+
+	// ClientEvents allows clients to send client-* events on private and presence channels.
+	ClientEvents bool
+
+	// ReplayClientEvents lets client events be replayed to a returning client.
+	ReplayClientEvents bool
+
+	// Limits bound what the app's clients and backends may send.
+	Limits Limits
+}
+
+// Credential is one key/secret pair of an app.
+type Credential struct {
+	Key    string // public; in WebSocket paths and signatures
+	Secret string // HMAC key, used as its UTF-8 bytes
+}
+
+// LogValue keeps the secret out of logs.
+func (c Credential) LogValue() slog.Value { return slog.StringValue(c.Key) }
+
+// Secret returns the secret that belongs to key, and whether the app has such a key.
+func (a *App) Secret(key string) (string, bool) {
+	for _, c := range a.Credentials {
+		if c.Key == key {
+			return c.Secret, true
+		}
+	}
+	return "", false
+}
+
+// LogValue keeps secrets out of logs.
+func (a *App) LogValue() slog.Value { return slog.StringValue(string(a.ID)) }
+
+// Limits bound an app. A zero field means its default, which is Pusher's documented value.
+type Limits struct {
+	DataBytes             int // data of one event, bytes; default 10,240
+	ChannelNameChars      int // channel name, characters; default 200, never more
+	EventNameChars        int // event name, characters; default 200
+	ChannelsPerPublish    int // channels of one trigger; default 100
+	EventsPerBatch        int // events of one batch; default 10
+	PresenceMembers       int // distinct users of a presence channel; default 100
+	PresenceUserIDChars   int // user_id, characters; default 128
+	PresenceUserInfoBytes int // user_info, bytes of JSON; default 1,024
+	ClientEventsPerSecond int // client events per connection and second; default 10
+}
+
+// WithDefaults returns l with every zero field set to its default.
+func (l Limits) WithDefaults() Limits {
+	for _, f := range []struct {
+		field *int
+		value int
+	}{
+		{&l.DataBytes, 10_240},
+		{&l.ChannelNameChars, 200},
+		{&l.EventNameChars, 200},
+		{&l.ChannelsPerPublish, 100},
+		{&l.EventsPerBatch, 10},
+		{&l.PresenceMembers, 100},
+		{&l.PresenceUserIDChars, 128},
+		{&l.PresenceUserInfoBytes, 1_024},
+		{&l.ClientEventsPerSecond, 10},
+	} {
+		if *f.field == 0 {
+			*f.field = f.value
+		}
+	}
+	return l
+}

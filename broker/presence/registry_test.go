@@ -1,0 +1,200 @@
+package presence
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/playhead/playhead/broker"
+)
+
+// recorder keeps the notices it is told, as "added 10 not 1.1".
+type recorder struct {
+	mu      sync.Mutex
+	notices []string
+	serials []uint64
+}
+
+func (r *recorder) Notify(n *broker.Notice) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	what := "added"
+	if n.Kind == broker.MemberRemoved {
+		what = "removed"
+	}
+	r.notices = append(r.notices, fmt.Sprintf("%s %s not %s", what, n.Member.UserID, n.Exclude))
+	r.serials = append(r.serials, n.Serial)
+}
+
+func entry(socket broker.SocketID, userID string) Entry {
+	return Entry{App: "1", Channel: "presence-a", Socket: socket, Member: &broker.Member{UserID: userID}}
+}
+
+func open(t *testing.T) (*Registry, *recorder) {
+	t.Helper()
+	rec := &recorder{}
+	r, err := New(Config{Notifier: rec})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, rec
+}
+
+func join(t *testing.T, r *Registry, e Entry) Snapshot {
+	t.Helper()
+	s, err := r.Join(e, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestSeveralConnectionsOfOneUserAreOneMember(t *testing.T) {
+	t.Parallel()
+	r, rec := open(t)
+	join(t, r, entry("1.1", "10"))
+	join(t, r, entry("1.2", "10"))
+	s := join(t, r, entry("1.3", "11"))
+	if got := len(s.Members); got != 2 {
+		t.Errorf("members in the snapshot: %d, want 2", got)
+	}
+	if s.Serial != 2 {
+		t.Errorf("snapshot at serial %d, want 2: both additions are in it", s.Serial)
+	}
+	r.Leave(entry("1.1", "10"))
+	r.Leave(entry("1.2", "10"))
+	want := []string{"added 10 not 1.1", "added 11 not 1.3", "removed 10 not 1.2"}
+	if diff := cmp.Diff(want, rec.notices); diff != "" {
+		t.Errorf("notices (-want +got):\n%s", diff)
+	}
+	if got := r.Users("1", "presence-a"); !slices.Equal(got, []string{"11"}) {
+		t.Errorf("users: %q", got)
+	}
+}
+
+func TestNewestInfoStands(t *testing.T) {
+	t.Parallel()
+	r, _ := open(t)
+	old, young := entry("1.1", "10"), entry("1.2", "10")
+	old.Member.Info, young.Member.Info = []byte(`"old"`), []byte(`"young"`)
+	join(t, r, old)
+	s := join(t, r, young)
+	if got := string(s.Members[0].Info); got != `"young"` {
+		t.Errorf("info %s, want the newest connection's", got)
+	}
+}
+
+func TestLimitCountsUsers(t *testing.T) {
+	t.Parallel()
+	r, rec := open(t)
+	for _, e := range []Entry{entry("1.1", "10"), entry("1.2", "11")} {
+		if _, err := r.Join(e, 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.Join(entry("1.3", "12"), 2); !errors.Is(err, ErrFull) {
+		t.Errorf("third user: %v, want ErrFull", err)
+	}
+	if _, err := r.Join(entry("1.4", "10"), 2); err != nil {
+		t.Errorf("second connection of a present user: %v", err)
+	}
+	if len(rec.notices) != 2 {
+		t.Errorf("notices: %q, want the two admitted users", rec.notices)
+	}
+	if o := r.Occupancy("1", "presence-a"); o.Subscriptions != 3 || o.Users != 2 {
+		t.Errorf("occupancy %+v, want 3 subscriptions of 2 users", o)
+	}
+}
+
+func TestOccupiedListsByPrefixAndForgetsTheEmpty(t *testing.T) {
+	t.Parallel()
+	r, rec := open(t)
+	b := Entry{App: "1", Channel: "b", Socket: "1.1"}
+	join(t, r, b)
+	join(t, r, entry("1.1", "10"))
+	join(t, r, Entry{App: "2", Channel: "elsewhere", Socket: "1.9"})
+	want := []Occupancy{{Channel: "b", Subscriptions: 1}, {Channel: "presence-a", Subscriptions: 1, Users: 1}}
+	if diff := cmp.Diff(want, r.Occupied("1", "")); diff != "" {
+		t.Errorf("occupied (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want[1:], r.Occupied("1", "presence-")); diff != "" {
+		t.Errorf("occupied with prefix (-want +got):\n%s", diff)
+	}
+	r.Leave(b)
+	r.Leave(b)
+	if got := r.Occupied("1", "b"); got != nil {
+		t.Errorf("occupied after leaving: %+v", got)
+	}
+	if len(rec.notices) != 1 {
+		t.Errorf("notices %q: a channel without presence has no members to tell of", rec.notices)
+	}
+}
+
+// Everybody who joins must be able to compute the membership from its snapshot and the notices
+// with later serials.
+func TestSnapshotPlusLaterNoticesIsTheMembership(t *testing.T) {
+	t.Parallel()
+	const users = 200
+	var mu sync.Mutex
+	var told []*broker.Notice
+	r, err := New(Config{Notifier: notifyFunc(func(n *broker.Notice) {
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, n)
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	snapshots := make([]Snapshot, users)
+	var wg sync.WaitGroup
+	for i := range users {
+		wg.Go(func() {
+			e := entry(broker.SocketID(fmt.Sprint("1.", i)), fmt.Sprint(i%50))
+			s, err := r.Join(e, users)
+			if err != nil {
+				t.Error(err)
+			}
+			snapshots[i] = s
+			if i%3 == 0 {
+				r.Leave(e)
+			}
+		})
+	}
+	wg.Wait()
+	want := map[string]bool{}
+	for _, id := range r.Users("1", "presence-a") {
+		want[id] = true
+	}
+	for i, n := range told {
+		if n.Serial != uint64(i+1) {
+			t.Fatalf("notice %d has serial %d: told out of order", i, n.Serial)
+		}
+	}
+	for _, s := range snapshots {
+		have := map[string]bool{}
+		for _, m := range s.Members {
+			have[m.UserID] = true
+		}
+		for _, n := range told[s.Serial:] {
+			switch n.Kind {
+			case broker.MemberAdded:
+				if have[n.Member.UserID] {
+					t.Fatalf("user %s announced twice", n.Member.UserID)
+				}
+				have[n.Member.UserID] = true
+			case broker.MemberRemoved:
+				delete(have, n.Member.UserID)
+			}
+		}
+		if diff := cmp.Diff(want, have); diff != "" {
+			t.Fatalf("membership from serial %d on (-want +got):\n%s", s.Serial, diff)
+		}
+	}
+}
+
+type notifyFunc func(*broker.Notice)
+
+func (f notifyFunc) Notify(n *broker.Notice) { f(n) }

@@ -1,0 +1,23 @@
+package broker
+
+// Subscriber is a connection as the node sees it.
+type Subscriber interface {
+	// Deliver takes one delivery for the connection, in the order of the calls. It never
+	// blocks and may be called from any goroutine while locks of the node are held: it
+	// queues and returns. Deliveries of one channel come from one goroutine at a time.
+	Deliver(d *Delivery)
+
+	// Close ends the session for the reason; it returns at once, never blocks, and may be
+	// called any number of times. Deliveries after it are dropped.
+	Close(why Reason)
+}
+
+// Reason is why a session is ended by the server. It is a metric label and the text of the
+// close frame's cause; the close code is chosen by the door that serves the session.
+type Reason string
+
+// Why the node ends sessions.
+const (
+	TailBroken   Reason = "tail_broken"   // the app's log can't be followed without a hole
+	GateOverflow Reason = "gate_overflow" // more was held during a replay than the gate may hold
+)
