@@ -1,0 +1,158 @@
+package apps
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/playhead/playhead/broker"
+)
+
+func one(id broker.AppID, keys ...string) broker.App {
+	app := broker.App{ID: id}
+	for _, k := range keys {
+		app.Credentials = append(app.Credentials, broker.Credential{Key: k, Secret: "secret of " + k})
+	}
+	return app
+}
+
+func TestFindsByIDAndByAnyKey(t *testing.T) {
+	t.Parallel()
+	apps, err := New(Config{Apps: []broker.App{one("1", "a", "b"), one("2", "c")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	for key, want := range map[string]broker.AppID{"a": "1", "b": "1", "c": "2"} {
+		app, err := apps.ByKey(ctx, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if app.ID != want {
+			t.Errorf("key %s: app %s, want %s", key, app.ID, want)
+		}
+		same, err := apps.ByID(ctx, want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if same != app {
+			t.Errorf("app %s by id and by key %s are two", want, key)
+		}
+	}
+	var ids []broker.AppID
+	for _, app := range apps.All() {
+		ids = append(ids, app.ID)
+	}
+	if diff := cmp.Diff([]broker.AppID{"1", "2"}, ids); diff != "" {
+		t.Errorf("all (-want +got):\n%s", diff)
+	}
+}
+
+func TestUnknownIsErrNoApp(t *testing.T) {
+	t.Parallel()
+	for name, cfg := range map[string]Config{"one app": {Apps: []broker.App{one("1", "a")}}, "no apps": {}} {
+		apps, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for how, find := range map[string]func() (*broker.App, error){
+			"unknown id":  func() (*broker.App, error) { return apps.ByID(t.Context(), "a") },
+			"empty id":    func() (*broker.App, error) { return apps.ByID(t.Context(), "") },
+			"unknown key": func() (*broker.App, error) { return apps.ByKey(t.Context(), "1") },
+			"empty key":   func() (*broker.App, error) { return apps.ByKey(t.Context(), "") },
+		} {
+			if app, err := find(); !errors.Is(err, broker.ErrNoApp) || app != nil {
+				t.Errorf("%s, %s: %v, %v; want ErrNoApp", name, how, app, err)
+			}
+		}
+	}
+}
+
+func TestAppsAreCopiedAndCompleted(t *testing.T) {
+	t.Parallel()
+	given := []broker.App{one("1", "a")}
+	given[0].Limits.DataBytes = 99
+	apps, err := New(Config{Apps: given})
+	if err != nil {
+		t.Fatal(err)
+	}
+	given[0].Disabled = true
+	given[0].Credentials[0].Key = "changed"
+	app, err := apps.ByID(context.Background(), "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := one("1", "a")
+	want.Limits = broker.Limits{DataBytes: 99}.WithDefaults()
+	if diff := cmp.Diff(&want, app); diff != "" {
+		t.Errorf("app (-want +got):\n%s", diff)
+	}
+	apps.All()[0] = nil
+	if apps.All()[0] == nil {
+		t.Error("All gives its own slice away")
+	}
+}
+
+func TestEveryProblemIsReported(t *testing.T) {
+	t.Parallel()
+	limits := one("limits", "l")
+	limits.Limits = broker.Limits{DataBytes: -1, ChannelNameChars: 201}
+	empty := one("empty", "e")
+	empty.Credentials = append(empty.Credentials, broker.Credential{})
+	_, err := New(Config{Apps: []broker.App{
+		one("", "n"),
+		one("none"),
+		empty,
+		one("twice", "t1"),
+		one("twice", "t2"),
+		one("thief", "t1"),
+		one("stutter", "s", "s"),
+		one("a/b", "ab"),
+		one("bad\xff", "bad"),
+		one("keys", "a:b", "a/b", "a b"),
+		limits,
+		one("fine", "fine"),
+	}})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	got := strings.Split(err.Error(), "\n")
+	want := []string{
+		`apps: app without id (number 1): id: empty`,
+		`app "none": credentials: none; at least one key and secret is needed`,
+		`app "empty": credential 2: secret: empty`,
+		`app "empty": credential 2: key: empty`,
+		`app "twice": id: another app has it`,
+		`app "thief": credential 1: key "t1": app "twice" has it too`,
+		`app "stutter": credential 2: key "s": listed twice`,
+		`app "a/b": id: only printable characters but '/' are allowed`,
+		`app "bad\xff": id: not UTF-8`,
+		`app "keys": credential 1: key "a:b": only printable ASCII but ' ', ':' and '/' is allowed`,
+		`app "keys": credential 2: key "a/b": only printable ASCII but ' ', ':' and '/' is allowed`,
+		`app "keys": credential 3: key "a b": only printable ASCII but ' ', ':' and '/' is allowed`,
+		`app "limits": limit of data bytes: -1 is negative`,
+		`app "limits": limit of channel name characters: 201 is over the protocol's 200`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+	if strings.Contains(err.Error(), "secret of") {
+		t.Error("a secret is in the error")
+	}
+}
+
+// A limit that is added to broker.Limits must be checked here too.
+func TestEveryLimitIsChecked(t *testing.T) {
+	t.Parallel()
+	for i := range reflect.TypeFor[broker.Limits]().NumField() {
+		app := one("1", "a")
+		field := reflect.ValueOf(&app.Limits).Elem().Field(i)
+		field.SetInt(-1)
+		if _, err := New(Config{Apps: []broker.App{app}}); err == nil {
+			t.Errorf("%s: -1 is accepted", reflect.TypeFor[broker.Limits]().Field(i).Name)
+		}
+	}
+}

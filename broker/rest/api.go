@@ -1,0 +1,248 @@
+// Package rest serves the HTTP API through which backends publish and ask.
+package rest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/playhead/playhead/broker"
+	"github.com/playhead/playhead/broker/presence"
+	"github.com/playhead/playhead/broker/pusher"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Apps finds apps. The error of an unknown id is [broker.ErrNoApp].
+type Apps interface {
+	ByID(ctx context.Context, id broker.AppID) (*broker.App, error)
+}
+
+// Publisher appends events, all of one app, to its log, and returns when they are stored;
+// [broker.Node] does.
+type Publisher interface {
+	Publish(ctx context.Context, events ...*broker.Event) error
+}
+
+// Presence knows who is where; [presence.Registry] does. Occupied lists in the order of the
+// names, users' own channels too.
+type Presence interface {
+	Occupancy(app broker.AppID, ch broker.Channel) presence.Occupancy
+	Occupied(app broker.AppID, prefix string) []presence.Occupancy
+	Users(app broker.AppID, ch broker.Channel) []string
+}
+
+// Config configures an [API].
+type Config struct {
+	// Apps finds the app of a request. Required.
+	Apps Apps
+
+	// Node publishes. Required.
+	Node Publisher
+
+	// Presence answers questions. Required.
+	Presence Presence
+
+	// MaxBodyBytes bounds the body of a request. A larger one is answered with 413 and not
+	// read. Default 1 MiB: a batch of ten full events fits in, however its data is escaped.
+	MaxBodyBytes int
+
+	// PublishTimeout bounds how long a publish may wait to be stored, where the request's
+	// context has no deadline. Default 15 s; −1 waits as long as the caller does.
+	PublishTimeout time.Duration
+
+	// PathPrefix is where the API is mounted: "/pusher" serves /pusher/apps/…. Libraries may
+	// sign the path with or without it. Default: none.
+	PathPrefix string
+
+	// Now is the clock that requests' timestamps are checked against. Default [time.Now].
+	Now func() time.Time
+
+	// Logger takes faults. Default: discard.
+	Logger *slog.Logger
+
+	// Registerer takes the metrics. Default: a registry of its own, seen by nobody.
+	Registerer prometheus.Registerer
+}
+
+// API is the HTTP API of all apps. It is safe for concurrent use. Deadlines for reading a request
+// and writing its answer are those of the server it is mounted in.
+type API struct {
+	cfg     Config
+	mux     *http.ServeMux
+	metrics *metrics
+	bodies  sync.Pool // of *[]byte, to read bodies into
+
+	complained atomic.Int64 // Unix seconds of the last warning that publishes are refused
+}
+
+// New checks cfg and returns the API.
+func New(cfg Config) (*API, error) {
+	var errs []error
+	if cfg.Apps == nil {
+		errs = append(errs, errors.New("apps: required"))
+	}
+	if cfg.Node == nil {
+		errs = append(errs, errors.New("node: required"))
+	}
+	if cfg.Presence == nil {
+		errs = append(errs, errors.New("presence: required"))
+	}
+	if cfg.MaxBodyBytes < 0 {
+		errs = append(errs, fmt.Errorf("max body bytes: %d is negative", cfg.MaxBodyBytes))
+	}
+	if cfg.PublishTimeout < -1 {
+		errs = append(errs, fmt.Errorf("publish timeout: %v is negative; -1 means none", cfg.PublishTimeout))
+	}
+	if p := cfg.PathPrefix; p != "" && (!strings.HasPrefix(p, "/") || strings.HasSuffix(p, "/") || strings.ContainsAny(p, "{}% ")) {
+		errs = append(errs, fmt.Errorf("path prefix: %q must begin with a slash, not end with one, and hold no '{', '}', '%%' or ' '", p))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("rest: %w", err)
+	}
+	if cfg.MaxBodyBytes == 0 {
+		cfg.MaxBodyBytes = 1 << 20
+	}
+	if cfg.PublishTimeout == 0 {
+		cfg.PublishTimeout = 15 * time.Second
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Registerer == nil {
+		cfg.Registerer = prometheus.NewRegistry()
+	}
+	a := &API{
+		cfg:     cfg,
+		mux:     http.NewServeMux(),
+		metrics: newMetrics(cfg.Registerer),
+		bodies:  sync.Pool{New: func() any { return new([]byte) }},
+	}
+	a.route("POST", "/events", "events", a.trigger)
+	a.route("POST", "/batch_events", "batch_events", a.batch)
+	a.route("GET", "/channels", "channels", a.channels)
+	a.route("GET", "/channels/{channel}", "channel", a.channel)
+	a.route("GET", "/channels/{channel}/users", "users", a.users)
+	a.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		a.serve(w, r, "unknown", func(http.ResponseWriter, *http.Request) ([]byte, error) { return nil, errPath })
+	})
+	return a, nil
+}
+
+// ServeHTTP serves one request.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }
+
+// call is an authenticated request.
+type call struct {
+	*http.Request
+	app  *broker.App
+	body []byte // valid until the endpoint returns
+}
+
+// endpoint does what a request asks for and returns the answer's body.
+type endpoint func(call) ([]byte, error)
+
+// route serves an endpoint below the path of an app.
+func (a *API) route(method, path, name string, do endpoint) {
+	path = a.cfg.PathPrefix + "/apps/{app}" + path
+	a.mux.HandleFunc(method+" "+path, func(w http.ResponseWriter, r *http.Request) {
+		a.serve(w, r, name, func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+			return a.authenticated(w, r, do)
+		})
+	})
+	a.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		a.serve(w, r, name, func(w http.ResponseWriter, _ *http.Request) ([]byte, error) {
+			w.Header().Set("Allow", method)
+			return nil, errMethod
+		})
+	})
+}
+
+// serve answers a request with what do returns, and counts it.
+func (a *API) serve(w http.ResponseWriter, r *http.Request, name string, do func(http.ResponseWriter, *http.Request) ([]byte, error)) {
+	started := time.Now()
+	a.metrics.inFlight.Inc()
+	status := http.StatusInternalServerError // if do panics
+	defer func() {
+		a.metrics.inFlight.Dec()
+		a.metrics.served(name, status, time.Since(started))
+	}()
+	answer, err := do(w, r)
+	header := w.Header()
+	if err == nil {
+		status = http.StatusOK
+		header.Set("Content-Type", "application/json")
+		_, _ = w.Write(answer) // the caller may be gone; there is nobody to tell
+		return
+	}
+	var text string
+	status, text = refusal(err)
+	a.log(r, status, err)
+	sent := status
+	if sent == statusGone {
+		// Should it be the server that is going and not the caller, silence would read as 200.
+		sent = http.StatusServiceUnavailable
+	}
+	if sent == http.StatusServiceUnavailable {
+		header.Set("Retry-After", "1")
+	}
+	header.Set("Content-Type", "text/plain; charset=utf-8")
+	header.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(sent)
+	_, _ = w.Write(append([]byte(text), '\n'))
+}
+
+// authenticated does what is asked if the request is signed by the app it is for. Nothing is
+// looked at or told before that is known.
+func (a *API) authenticated(w http.ResponseWriter, r *http.Request, do endpoint) ([]byte, error) {
+	app, err := a.cfg.Apps.ByID(r.Context(), broker.AppID(r.PathValue("app")))
+	if err != nil {
+		return nil, err
+	}
+	buf := a.bodies.Get().(*[]byte)
+	defer a.release(buf)
+	body, err := a.read(w, r, buf)
+	if err != nil {
+		return nil, err
+	}
+	a.metrics.bodyBytes.Add(float64(len(body)))
+	signed := pusher.Request{
+		Method:   r.Method,
+		Path:     r.URL.EscapedPath(),
+		Mount:    a.cfg.PathPrefix,
+		RawQuery: r.URL.RawQuery,
+		Body:     body,
+	}
+	if err := signed.Verify(app, a.cfg.Now()); err != nil {
+		return nil, err
+	}
+	if app.Disabled {
+		return nil, errDisabled
+	}
+	return do(call{Request: r, app: app, body: body})
+}
+
+// complainEvery is the least number of seconds between two warnings that publishes are refused:
+// while the log is down every publish is.
+const complainEvery = 10
+
+// log logs what somebody should look at. What is the caller's fault is told to the caller only.
+func (a *API) log(r *http.Request, status int, err error) {
+	switch status {
+	case http.StatusInternalServerError:
+		a.cfg.Logger.Error("HTTP request could not be served", "app", r.PathValue("app"), "err", err)
+	case http.StatusServiceUnavailable:
+		now := a.cfg.Now().Unix()
+		if last := a.complained.Load(); now-last >= complainEvery && a.complained.CompareAndSwap(last, now) {
+			a.cfg.Logger.Warn("HTTP requests are refused; said at most every 10 s", "app", r.PathValue("app"), "err", err)
+		}
+	}
+}

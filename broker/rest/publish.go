@@ -1,0 +1,71 @@
+package rest
+
+import (
+	"context"
+
+	"github.com/playhead/playhead/broker"
+)
+
+// trigger publishes one event to one or several channels.
+func (a *API) trigger(c call) ([]byte, error) {
+	p, err := readTrigger(c.app, c.body)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.publish(c.Context(), p); err != nil {
+		return nil, err
+	}
+	if p.asked == nil {
+		return []byte("{}"), nil
+	}
+	b := []byte(`{"channels":{`)
+	for i, e := range p.events {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendName(b, e.Channel)
+		b = p.asked[i].object(b, a.cfg.Presence.Occupancy(c.app.ID, e.Channel))
+	}
+	return append(b, "}}"...), nil
+}
+
+// batch publishes several events.
+func (a *API) batch(c call) ([]byte, error) {
+	p, err := readBatch(c.app, c.body)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.publish(c.Context(), p); err != nil {
+		return nil, err
+	}
+	if p.asked == nil {
+		return []byte("{}"), nil
+	}
+	b := []byte(`{"batch":[`)
+	for i, e := range p.events {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = p.asked[i].object(b, a.cfg.Presence.Occupancy(c.app.ID, e.Channel))
+	}
+	return append(b, "]}"...), nil
+}
+
+// publish returns when everything is stored. It is one call to the node, so that a medium which
+// can stores all or nothing.
+func (a *API) publish(ctx context.Context, p *publication) error {
+	if _, limited := ctx.Deadline(); !limited && a.cfg.PublishTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, a.cfg.PublishTimeout)
+		defer cancel()
+	}
+	return a.cfg.Node.Publish(ctx, p.events...)
+}
+
+// appendName adds a channel's name as the name of a JSON member. No character that a channel's
+// name may have needs an escape.
+func appendName(b []byte, ch broker.Channel) []byte {
+	b = append(b, '"')
+	b = append(b, ch...)
+	return append(b, '"', ':')
+}

@@ -1,0 +1,35 @@
+package rest
+
+import (
+	"net/url"
+	"strings"
+)
+
+// query is what the query string of a question says, its signature aside.
+type query struct {
+	info   string
+	prefix string // filter_by_prefix
+}
+
+// readQuery reads a query string. Like the libraries, and unlike net/url, it separates at
+// ampersands only: a channel's name, and so a prefix of it, may hold semicolons. An info in several
+// parts, as PHP (info[0]=…) and Ruby (info[]=…) send arrays, is joined. Badly escaped parts don't
+// get here: the signature's check refuses them.
+func readQuery(raw string) query {
+	var q query
+	for pair := range strings.SplitSeq(raw, "&") {
+		key, value, _ := strings.Cut(pair, "=")
+		key, _ = url.QueryUnescape(key)
+		value, _ = url.QueryUnescape(value)
+		switch {
+		case key == "filter_by_prefix":
+			q.prefix = value
+		case key == "info" || strings.HasPrefix(key, "info["):
+			if q.info != "" && value != "" {
+				q.info += ","
+			}
+			q.info += value
+		}
+	}
+	return q
+}
