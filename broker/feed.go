@@ -51,6 +51,9 @@ func (f *Feed) run(ctx context.Context) {
 	from, events, err := f.node.cfg.Log.Tail(ctx, f.app)
 	if err != nil {
 		f.err = err
+		if ctx.Err() != nil {
+			f.err = ErrClosed // a feed that somebody waits for is only canceled by the node's end
+		}
 		f.node.forget(f)
 		close(f.ready)
 		return
