@@ -1,0 +1,262 @@
+package ws
+
+import (
+	"context"
+	"errors"
+
+	"github.com/playhead/playhead/broker"
+	"github.com/playhead/playhead/broker/presence"
+	"github.com/playhead/playhead/broker/pusher"
+	"github.com/playhead/playhead/replay"
+)
+
+// subscribe joins the client to a channel. The order of effects: authorised, registered with the
+// feed (from here on the gate holds what is published), present, replayed up to the seam,
+// answered, and live. The node learns of nothing before the client has shown that it may.
+func (s *session) subscribe(ctx context.Context, f pusher.Frame) {
+	q, err := f.Subscribe()
+	if q.Resume != nil || q.Rewind || errors.Is(err, pusher.ErrResume) {
+		s.positioned.Store(true)
+	}
+	if err != nil && q.Channel == "" {
+		s.complain(pusher.CodeNone, err.Error())
+		return
+	}
+	if err == nil {
+		err = pusher.CheckChannel(q.Channel, s.app.Limits)
+	}
+	var member *broker.Member
+	if err == nil {
+		if _, already := s.subs.find(q.Channel); already {
+			s.complain(pusher.CodeNone, pusher.AlreadySubscribed(q.Channel))
+			return
+		}
+		member, err = s.authorise(q)
+	}
+	if err == nil && q.Rewind {
+		err = errRewind
+	}
+	if err != nil {
+		s.refuse(q.Channel, err)
+		return
+	}
+	s.join(ctx, q, member)
+}
+
+// errRewind refuses what this server can't do.
+var errRewind = errors.New("rewind is not supported")
+
+// authorise checks that the client may have the channel, and reads who it is in a presence channel.
+func (s *session) authorise(q pusher.Subscribe) (*broker.Member, error) {
+	kind := pusher.KindOf(q.Channel)
+	if kind == pusher.ServerToUser {
+		return nil, errNotSignedIn
+	}
+	if !kind.NeedsAuth() {
+		return nil, nil
+	}
+	if err := pusher.VerifyChannel(s.app, q.Auth, s.id, q.Channel, q.ChannelData); err != nil {
+		return nil, err
+	}
+	if !kind.Presence() {
+		return nil, nil
+	}
+	if q.ChannelData == nil {
+		return nil, errNoMember
+	}
+	m, err := pusher.ReadMember(*q.ChannelData, s.app.Limits)
+	if err != nil {
+		return nil, err
+	}
+	return &m, nil
+}
+
+var (
+	errNotSignedIn = errors.New("the connection is not signed in as this user")
+	errNoMember    = errors.New("Missing parameter: data.channel_data")
+)
+
+// join registers the client, and answers it with what it asked for.
+func (s *session) join(ctx context.Context, q pusher.Subscribe, member *broker.Member) {
+	sub, seam, err := s.feed.Subscribe(q.Channel, s.id, s)
+	if err != nil {
+		s.Close(broker.TailBroken)
+		return
+	}
+	there, err := s.server.cfg.Presence.Join(s.entry(q.Channel, member), s.app.Limits.WithDefaults().PresenceMembers)
+	if err != nil {
+		sub.Close()
+		s.refuse(q.Channel, err)
+		return
+	}
+	s.subs.add(joined{sub: sub, member: member})
+	var missed replay.Result
+	a := pusher.Answer{Channel: q.Channel, Members: there.Members}
+	if s.positioned.Load() {
+		a.Position = seam
+	}
+	if q.Resume != nil {
+		missed = s.server.cfg.Replay.Replay(ctx, replay.Request{
+			App:          s.app.ID,
+			Channel:      q.Channel,
+			Position:     q.Resume.Position,
+			Seam:         seam,
+			Socket:       q.Resume.Socket,
+			ClientEvents: s.app.ReplayClientEvents,
+		})
+		a.Resumed = &pusher.Resumed{Recovered: missed.Reason == "", Count: len(missed.Events), Reason: string(missed.Reason)}
+	}
+	s.answer(ctx, textFrame(pusher.AppendSubscriptionSucceeded(reserve(256), a)))
+	if q.Resume != nil {
+		s.replay(ctx, q.Channel, seam, missed)
+	}
+	sub.Open(there.Serial)
+}
+
+// replay sends what the client missed, or says that it can't be had.
+func (s *session) replay(ctx context.Context, ch broker.Channel, seam broker.Position, missed replay.Result) {
+	if missed.Reason != "" {
+		s.answer(ctx, textFrame(pusher.AppendGap(reserve(256), ch, string(missed.Reason), seam)))
+		return
+	}
+	for _, e := range missed.Events {
+		s.answer(ctx, encodeDelivery(&broker.Delivery{Event: e}, broker.Positioned))
+	}
+	s.answer(ctx, textFrame(pusher.AppendReplayed(reserve(256), ch, len(missed.Events), seam)))
+}
+
+// answer queues a frame that the client asked for, when there is room for it.
+func (s *session) answer(ctx context.Context, frame []byte) {
+	s.room(ctx, len(frame))
+	s.send(frame)
+}
+
+// refuse answers a subscribe that is not accepted. The connection and its other subscriptions stay.
+func (s *session) refuse(ch broker.Channel, err error) {
+	message := err.Error()
+	s.send(textFrame(pusher.AppendSubscriptionError(reserve(192+len(message)), ch, refusal(err), message)))
+}
+
+// refusal chooses what a refused subscribe is answered with.
+func refusal(err error) pusher.Refusal {
+	switch {
+	case errors.Is(err, presence.ErrFull):
+		return pusher.ChannelFull
+	case errors.Is(err, pusher.ErrMemberSize):
+		return pusher.MemberTooLarge
+	case errors.Is(err, pusher.ErrChannelLength):
+		return pusher.NameTooLong
+	case errors.Is(err, pusher.ErrChannelName):
+		return pusher.NameInvalid
+	case errors.Is(err, pusher.ErrChannelData), errors.Is(err, pusher.ErrResume),
+		errors.Is(err, errNoMember), errors.Is(err, errRewind):
+		return pusher.DataInvalid
+	}
+	return pusher.Unauthorized
+}
+
+// unsubscribe ends one subscription. There is no answer to a proper one.
+func (s *session) unsubscribe(f pusher.Frame) {
+	ch, err := f.Unsubscribe()
+	if err != nil {
+		s.complain(pusher.CodeNone, err.Error())
+		return
+	}
+	j, ok := s.subs.remove(ch)
+	if !ok {
+		s.complain(pusher.CodeNone, pusher.NotSubscribed(ch))
+		return
+	}
+	s.part(j)
+}
+
+// part takes the client out of a channel: first nothing is delivered any more, then the others
+// learn that it is gone.
+func (s *session) part(j joined) {
+	j.sub.Close()
+	s.server.cfg.Presence.Leave(s.entry(j.sub.Channel(), j.member))
+}
+
+// entry is the client's place in a channel; joining and leaving must give the same.
+func (s *session) entry(ch broker.Channel, member *broker.Member) presence.Entry {
+	return presence.Entry{App: s.app.ID, Channel: ch, Socket: s.id, Member: member}
+}
+
+// leave ends all subscriptions.
+func (s *session) leave() {
+	for _, j := range s.subs.list {
+		s.part(j)
+	}
+	s.subs = subscriptions{}
+}
+
+// joined is a channel the client is in.
+type joined struct {
+	sub    *broker.Subscription
+	member *broker.Member // who the client is there; nil unless it is a presence channel
+}
+
+// subscriptions are the channels of one client. Most clients have a few, for which going through
+// a list is as quick as a map and takes a fraction of its memory.
+type subscriptions struct {
+	list  []joined
+	index map[broker.Channel]int // places in the list; nil for few
+}
+
+// few is up to how many there is no map.
+const few = 16
+
+func (s *subscriptions) place(ch broker.Channel) (int, bool) {
+	if s.index != nil {
+		i, ok := s.index[ch]
+		return i, ok
+	}
+	for i, j := range s.list {
+		if j.sub.Channel() == ch {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+func (s *subscriptions) find(ch broker.Channel) (joined, bool) {
+	i, ok := s.place(ch)
+	if !ok {
+		return joined{}, false
+	}
+	return s.list[i], true
+}
+
+func (s *subscriptions) add(j joined) {
+	s.list = append(s.list, j)
+	if s.index == nil && len(s.list) <= few {
+		return
+	}
+	if s.index == nil {
+		s.index = make(map[broker.Channel]int, 2*few)
+		for i, j := range s.list {
+			s.index[j.sub.Channel()] = i
+		}
+		return
+	}
+	s.index[j.sub.Channel()] = len(s.list) - 1
+}
+
+// remove takes a channel out; the last one takes its place.
+func (s *subscriptions) remove(ch broker.Channel) (joined, bool) {
+	i, ok := s.place(ch)
+	if !ok {
+		return joined{}, false
+	}
+	j, last := s.list[i], len(s.list)-1
+	s.list[i] = s.list[last]
+	s.list[last] = joined{}
+	s.list = s.list[:last]
+	if s.index != nil {
+		delete(s.index, ch)
+		if i < last {
+			s.index[s.list[i].sub.Channel()] = i
+		}
+	}
+	return j, true
+}
