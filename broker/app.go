@@ -29,6 +29,17 @@ type App struct {
 	// ReplayClientEvents lets client events be replayed to a returning client.
 	ReplayClientEvents bool
 
+	// SubscriptionCount tells the subscribers of a channel that isn't a presence channel how
+	// many they are whenever that changes.
+	SubscriptionCount bool
+
+	// Watchlist tells a signed-in user's connections which users of its watchlist are online,
+	// and when that changes. Without it watchlists are ignored.
+	Watchlist bool
+
+	// Webhooks are where the app's backend is told what happened. Default: nowhere.
+	Webhooks []Endpoint
+
 	// Limits bound what the app's clients and backends may send.
 	Limits Limits
 }

@@ -1,6 +1,9 @@
 package broker
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Member is a user of a presence channel.
 type Member struct {
@@ -15,20 +18,32 @@ type NoticeKind int
 const (
 	MemberAdded   NoticeKind = iota + 1 // a user's first connection joined a presence channel
 	MemberRemoved                       // a user's last connection left a presence channel
+
+	ChannelOccupied   // a channel has its first subscription
+	ChannelVacated    // a channel's last subscription has ended
+	SubscriptionCount // a channel's number of subscriptions is Count now
+	WatchedUsers      // users that a connection watches are Online or Offline
+	CacheMiss         // a cache channel without a last event was subscribed to
 )
 
-// Notice tells the subscribers of a channel that its membership changed. Unlike an [Event] it is
-// not in the app's log: the membership now is what a returning client is shown.
+// Notice tells of a change in who is where. Unlike an [Event] it is not in the app's log: a
+// returning client is shown what is now. Fields that its kind doesn't have are zero.
 type Notice struct {
 	App     AppID
 	Channel Channel
 	Kind    NoticeKind
-	Member  Member
+	Time    time.Time // of the change
+	Member  Member    // who was added or removed
+	Count   int       // subscriptions of the channel
+
+	// Online and Offline are ids of watched users: at first all of them, later the one whose
+	// state has changed.
+	Online, Offline []string
 
 	// Exclude is the connection that caused the change and is not told.
 	Exclude SocketID
 
 	// Serial orders the notices of an app: a snapshot of the members taken at serial n
-	// already contains every notice up to n.
+	// already contains every notice up to n. It is never 0.
 	Serial uint64
 }

@@ -16,8 +16,9 @@ type Subscriber interface {
 // close frame's cause; the close code is chosen by the door that serves the session.
 type Reason string
 
-// Why the node ends sessions.
+// Why sessions are ended, whichever door serves them.
 const (
 	TailBroken   Reason = "tail_broken"   // the app's log can't be followed without a hole
 	GateOverflow Reason = "gate_overflow" // more was held during a replay than the gate may hold
+	Terminated   Reason = "terminated"    // a backend ended all connections of the user
 )

@@ -8,6 +8,7 @@ import (
 type metrics struct {
 	channels prometheus.Gauge
 	members  prometheus.Gauge
+	online   prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -20,6 +21,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		members: f.NewGauge(prometheus.GaugeOpts{
 			Name: "playhead_presence_members",
 			Help: "Users in presence channels, counted once per channel.",
+		}),
+		online: f.NewGauge(prometheus.GaugeOpts{
+			Name: "playhead_users_online",
+			Help: "Users with at least one signed-in connection.",
 		}),
 	}
 }

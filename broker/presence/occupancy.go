@@ -27,13 +27,13 @@ func (r *Registry) Occupancy(id broker.AppID, name broker.Channel) Occupancy {
 }
 
 // Occupied returns the app's occupied channels whose names begin with prefix, in the order of
-// their names.
+// their names. Unlisted ones are not among them.
 func (r *Registry) Occupied(id broker.AppID, prefix string) []Occupancy {
 	a := r.app(id)
 	a.mu.Lock()
 	var all []Occupancy
 	for name, ch := range a.channels {
-		if strings.HasPrefix(string(name), prefix) {
+		if !ch.unlisted && strings.HasPrefix(string(name), prefix) {
 			all = append(all, Occupancy{Channel: name, Subscriptions: ch.subscriptions, Users: len(ch.users)})
 		}
 	}

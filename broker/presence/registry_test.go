@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -11,7 +12,7 @@ import (
 	"github.com/playhead/playhead/broker"
 )
 
-// recorder keeps the notices it is told, as "added 10 not 1.1".
+// recorder keeps the notices it is told, as "added 10 not 1.1", "occupied a", "count 3 of a".
 type recorder struct {
 	mu      sync.Mutex
 	notices []string
@@ -21,12 +22,36 @@ type recorder struct {
 func (r *recorder) Notify(n *broker.Notice) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	what := "added"
-	if n.Kind == broker.MemberRemoved {
-		what = "removed"
-	}
-	r.notices = append(r.notices, fmt.Sprintf("%s %s not %s", what, n.Member.UserID, n.Exclude))
+	r.notices = append(r.notices, describe(n))
 	r.serials = append(r.serials, n.Serial)
+	if n.Time.IsZero() || n.App == "" {
+		r.notices = append(r.notices, fmt.Sprintf("without app or time: %+v", n))
+	}
+}
+
+// take returns what was told since it was called last.
+func (r *recorder) take() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.notices
+	r.notices = nil
+	return n
+}
+
+func describe(n *broker.Notice) string {
+	switch n.Kind {
+	case broker.MemberAdded:
+		return fmt.Sprintf("added %s not %s", n.Member.UserID, n.Exclude)
+	case broker.MemberRemoved:
+		return fmt.Sprintf("removed %s not %s", n.Member.UserID, n.Exclude)
+	case broker.ChannelOccupied:
+		return fmt.Sprint("occupied ", n.Channel)
+	case broker.ChannelVacated:
+		return fmt.Sprint("vacated ", n.Channel)
+	case broker.SubscriptionCount:
+		return fmt.Sprintf("count %d of %s", n.Count, n.Channel)
+	}
+	return fmt.Sprintf("unexpected %+v", n)
 }
 
 func entry(socket broker.SocketID, userID string) Entry {
@@ -130,6 +155,76 @@ func TestOccupiedListsByPrefixAndForgetsTheEmpty(t *testing.T) {
 	}
 	if len(rec.notices) != 1 {
 		t.Errorf("notices %q: a channel without presence has no members to tell of", rec.notices)
+	}
+}
+
+// The observer is told everything, each channel's life as one order with what happens in it.
+func TestObserver(t *testing.T) {
+	t.Parallel()
+	told, seen := &recorder{}, &recorder{}
+	r, err := New(Config{Notifier: told, Observer: seen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := Entry{App: "1", Channel: "a", Socket: "1.1", Counted: true}
+	own := Entry{App: "1", Channel: "#server-to-user-7", Socket: "1.1", Unlisted: true}
+	plain := Entry{App: "1", Channel: "b", Socket: "1.1"}
+	for _, e := range []Entry{counted, own, plain, entry("1.1", "10"), entry("1.2", "10")} {
+		join(t, r, e)
+	}
+	for _, e := range []Entry{entry("1.1", "10"), entry("1.2", "10"), plain, own, counted} {
+		r.Leave(e)
+	}
+	want := []string{
+		"occupied a", "count 1 of a",
+		"occupied b",
+		"occupied presence-a", "added 10 not 1.1",
+		"removed 10 not 1.2", "vacated presence-a",
+		"vacated b",
+		"count 0 of a", "vacated a",
+	}
+	if diff := cmp.Diff(want, seen.notices); diff != "" {
+		t.Errorf("the observer was told (-want +got):\n%s", diff)
+	}
+	want = slices.DeleteFunc(want, func(s string) bool {
+		return strings.HasPrefix(s, "occupied") || strings.HasPrefix(s, "vacated")
+	})
+	if diff := cmp.Diff(want, told.notices); diff != "" {
+		t.Errorf("subscribers were told (-want +got):\n%s", diff)
+	}
+	if !slices.IsSorted(seen.serials) || seen.serials[0] == 0 || len(slices.Compact(seen.serials)) != len(seen.notices) {
+		t.Errorf("serials %v: not growing", seen.serials)
+	}
+}
+
+func TestUnlistedChannelsAreCountedButNotListed(t *testing.T) {
+	t.Parallel()
+	r, rec := open(t)
+	e := Entry{App: "1", Channel: "#server-to-user-7", Socket: "1.1", Unlisted: true}
+	join(t, r, e)
+	if got := r.Occupied("1", ""); got != nil {
+		t.Errorf("occupied: %+v", got)
+	}
+	if o := r.Occupancy("1", e.Channel); o.Subscriptions != 1 {
+		t.Errorf("occupancy %+v, want 1 subscription", o)
+	}
+	r.Leave(e)
+	if len(rec.notices) != 0 {
+		t.Errorf("notices %q", rec.notices)
+	}
+}
+
+// A snapshot of members leaves out the notices it contains; a plain join has no snapshot, so that
+// nothing may be left out: the joiner's own count is among what its gate holds.
+func TestOnlySnapshotsLeaveNoticesOut(t *testing.T) {
+	t.Parallel()
+	r, _ := open(t)
+	join(t, r, Entry{App: "1", Channel: "a", Socket: "1.1", Counted: true})
+	if s := join(t, r, Entry{App: "1", Channel: "a", Socket: "1.2", Counted: true}); s.Serial != 0 || s.Members != nil {
+		t.Errorf("%+v of a channel without members", s)
+	}
+	if s := join(t, r, entry("1.2", "10")); s.Serial != 3 {
+		t.Errorf("serial %d, want 3: two counts and an addition came before", s.Serial)
 	}
 }
 

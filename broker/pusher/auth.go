@@ -20,6 +20,24 @@ func SignChannel(c broker.Credential, socket broker.SocketID, ch broker.Channel,
 // connection and this channel, over exactly the channel_data that came with it, nil when none
 // came. Error: [ErrAuth].
 func VerifyChannel(app *broker.App, auth string, socket broker.SocketID, ch broker.Channel, channelData *string) error {
+	return verify(app, auth, "subscription auth data", channelText(socket, ch, channelData))
+}
+
+// SignUser returns the auth of a sign-in, as an app's backend makes it for its clients: the key and
+// the signature over the socket id and the user_data.
+func SignUser(c broker.Credential, socket broker.SocketID, userData string) string {
+	var sum [signatureBytes]byte
+	return c.Key + ":" + string(sign(sum[:0], c.Secret, userText(socket, userData)))
+}
+
+// VerifyUser checks the auth of a sign-in: made with one of the app's credentials for this
+// connection, over exactly the user_data that came with it. Error: [ErrAuth].
+func VerifyUser(app *broker.App, auth string, socket broker.SocketID, userData string) error {
+	return verify(app, auth, "sign-in auth data", userText(socket, userData))
+}
+
+// verify checks an auth over a text; what says where a key was that the app doesn't have.
+func verify(app *broker.App, auth, what string, signed []byte) error {
 	if auth == "" {
 		return faultf(ErrAuth, "Missing parameter: data.auth")
 	}
@@ -29,9 +47,8 @@ func VerifyChannel(app *broker.App, auth string, socket broker.SocketID, ch brok
 	}
 	secret, ok := app.Secret(key)
 	if !ok {
-		return faultf(ErrAuth, "Invalid key in subscription auth data: '%s'", clip(key, quoted))
+		return faultf(ErrAuth, "Invalid key in %s: '%s'", what, clip(key, quoted))
 	}
-	signed := channelText(socket, ch, channelData)
 	var sum [signatureBytes]byte
 	if !hmac.Equal(sign(sum[:0], secret, signed), []byte(signature)) {
 		return faultf(ErrAuth, "Invalid signature: Expected HMAC SHA256 hex digest of %s, but got %s",
@@ -55,6 +72,15 @@ func channelText(socket broker.SocketID, ch broker.Channel, channelData *string)
 		b = append(b, *channelData...)
 	}
 	return b
+}
+
+// userText is what the auth of a sign-in signs.
+func userText(socket broker.SocketID, userData string) []byte {
+	const user = "::user::"
+	b := make([]byte, 0, len(socket)+len(user)+len(userData))
+	b = append(b, socket...)
+	b = append(b, user...)
+	return append(b, userData...)
 }
 
 // signatureBytes is the length of a signature, in hex digits.

@@ -134,6 +134,17 @@ func UnsupportedEvent(name string) string {
 	return fmt.Sprintf("Unsupported event received on socket: '%s'", clip(name, quoted))
 }
 
+// AlreadySignedIn answers a sign-in, as another user, on a connection that is signed in.
+func AlreadySignedIn(userID string) string {
+	return fmt.Sprintf("Connection is already signed in as user '%s'", clip(userID, quoted))
+}
+
+// NotSignedIn answers a subscribe to a user's own channel by a connection that isn't signed in as
+// the user.
+func NotSignedIn(ch broker.Channel) string {
+	return fmt.Sprintf("Connection is not signed in as the user of channel %s", clip(string(ch), quoted))
+}
+
 // AlreadySubscribed answers a second subscribe to a channel.
 func AlreadySubscribed(ch broker.Channel) string {
 	return fmt.Sprintf("Existing subscription to channel %s", ch)

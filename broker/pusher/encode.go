@@ -180,7 +180,7 @@ func appendPosition(b []byte, p broker.Position) []byte {
 
 // AppendDelivery adds the frame of an event or a notice in one of the wire forms. In the positioned
 // form an event carries its id and, where the medium has memory, its position; notices look the
-// same in both.
+// same in both. A notice is of a member, a count or watched users: clients hear of nothing else.
 func AppendDelivery(b []byte, d *broker.Delivery, form broker.Form) []byte {
 	if d.Event == nil {
 		return appendNotice(b, d.Notice)
@@ -208,7 +208,21 @@ func AppendDelivery(b []byte, d *broker.Delivery, form broker.Form) []byte {
 	return append(b, '}')
 }
 
+// AppendCacheMiss adds what a new subscription to a cache channel gets that has no last event.
+func AppendCacheMiss(b []byte, ch broker.Channel) []byte {
+	return appendFrame(b, "pusher:cache_miss", ch, []byte("{}"))
+}
+
 func appendNotice(b []byte, n *broker.Notice) []byte {
+	switch n.Kind {
+	case broker.SubscriptionCount:
+		data := append(make([]byte, 0, 48), `{"subscription_count":`...)
+		data = strconv.AppendInt(data, int64(n.Count), 10)
+		data = append(data, '}')
+		return appendFrame(b, "pusher_internal:subscription_count", n.Channel, data)
+	case broker.WatchedUsers:
+		return appendWatched(b, n)
+	}
 	data := make([]byte, 0, 64+len(n.Member.UserID)+len(n.Member.Info))
 	data = append(data, `{"user_id":`...)
 	data = appendString(data, n.Member.UserID)

@@ -40,7 +40,15 @@ func TestServerFramesAreGolden(t *testing.T) {
 			Kind: kind, Channel: "presence-foo", Member: broker.Member{UserID: "11", Info: []byte(`{"name":"B"}`)},
 		}}, form)
 	}
+	told := func(n broker.Notice) []byte { return AppendDelivery(nil, &broker.Delivery{Notice: &n}, broker.Plain) }
 	frames := map[string][]byte{
+		"signin_success":                   AppendSignInSuccess(nil, `{"id":"12345","user_info":{"name":"Ada"},"watchlist":["67890"]}`),
+		"error_watchlist":                  AppendError(nil, CodeWatchlistLimit, CodeWatchlistLimit.Text()),
+		"cache_miss":                       AppendCacheMiss(nil, "cache-foo"),
+		"watchlist_events":                 told(broker.Notice{Kind: broker.WatchedUsers, Online: []string{"67890"}, Offline: []string{"24680"}}),
+		"watchlist_events_online":          told(broker.Notice{Kind: broker.WatchedUsers, Online: []string{"67890"}}),
+		"watchlist_events_offline":         told(broker.Notice{Kind: broker.WatchedUsers, Offline: []string{"24680", "67890"}}),
+		"subscription_count":               told(broker.Notice{Kind: broker.SubscriptionCount, Channel: "foo", Count: 3}),
 		"connection_established":           AppendConnectionEstablished(nil, socket, 120*time.Second, nil),
 		"connection_established_replay":    AppendConnectionEstablished(nil, socket, 120*time.Second, &window),
 		"connection_established_no_memory": AppendConnectionEstablished(nil, socket, 120*time.Second, &none),

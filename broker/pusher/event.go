@@ -16,6 +16,7 @@ const (
 	EventPong        = "pusher:pong"
 	EventSubscribe   = "pusher:subscribe"
 	EventUnsubscribe = "pusher:unsubscribe"
+	EventSignIn      = "pusher:signin"
 )
 
 // ClientPrefix begins the name of every client event.

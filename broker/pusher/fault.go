@@ -22,10 +22,12 @@ var (
 	ErrSocketID = errors.New("invalid socket id")
 	// ErrDataSize: an event's data is larger than the app allows.
 	ErrDataSize = errors.New("data too large")
-	// ErrAuth: a subscribe's auth is missing, malformed or wrong.
+	// ErrAuth: the auth of a subscribe or a sign-in is missing, malformed or wrong.
 	ErrAuth = errors.New("not authorised")
 	// ErrChannelData: a subscribe's channel_data does not describe a member.
 	ErrChannelData = errors.New("invalid channel_data")
+	// ErrUserData: a sign-in's user_data is missing or does not describe a user.
+	ErrUserData = errors.New("invalid user_data")
 	// ErrMemberSize: a member's user_id or user_info is larger than the app allows.
 	ErrMemberSize = errors.New("member too large")
 	// ErrResume: a subscribe's resume or rewind is malformed.

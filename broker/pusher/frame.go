@@ -123,14 +123,19 @@ func (f Frame) Unsubscribe() (broker.Channel, error) {
 	return f.channelData([]string{"channel"}, raws[:])
 }
 
-// channelData reads the frame's data, an object or a string that holds one, and returns the
-// channel, which is the first of the names.
-func (f Frame) channelData(names []string, raws [][]byte) (broker.Channel, error) {
+// members finds members of the frame's data, an object or a string that holds one. No data is an
+// object without members.
+func (f Frame) members(names []string, raws [][]byte) bool {
 	data := f.Data
 	if inner, ok := text(data); ok {
 		data = inner
 	}
-	if data != nil && !members(data, names, raws) {
+	return data == nil || members(data, names, raws)
+}
+
+// channelData reads the frame's data and returns the channel, which is the first of the names.
+func (f Frame) channelData(names []string, raws [][]byte) (broker.Channel, error) {
+	if !f.members(names, raws) {
 		return "", faultf(ErrFrame, "Invalid parameter: data must be an object")
 	}
 	if raws[0] == nil {

@@ -126,11 +126,12 @@ func TestGoldenSubscribes(t *testing.T) {
 	t.Parallel()
 	member := `{"user_id":"10","user_info":{"name":"A"}}`
 	for name, want := range map[string]Subscribe{
-		"subscribe_public":    {Channel: "foo"},
-		"subscribe_public_js": {Channel: "foo"},
-		"subscribe_private":   {Channel: "private-foo", Auth: "KEY:HEX"},
-		"subscribe_presence":  {Channel: "presence-foo", Auth: "KEY:HEX", ChannelData: &member},
-		"subscribe_string":    {Channel: "foo"},
+		"subscribe_public":             {Channel: "foo"},
+		"subscribe_public_js":          {Channel: "foo"},
+		"subscribe_private":            {Channel: "private-foo", Auth: "KEY:HEX"},
+		"subscribe_presence":           {Channel: "presence-foo", Auth: "KEY:HEX", ChannelData: &member},
+		"subscribe_string":             {Channel: "foo"},
+		"subscribe_presence_signed_in": {Channel: "presence-foo", Auth: "KEY:HEX"},
 		"subscribe_resume": {Channel: "private-orders", Auth: "KEY:SIG",
 			Resume: &Resume{Position: "1-E1-1c-0", Socket: "1234.5678"}},
 		"subscribe_rewind": {Channel: "orders", Rewind: true},
@@ -258,7 +259,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	frame := []string{"event", "channel", "data"}
-	payload := []string{"channel", "auth", "channel_data", "resume", "rewind"}
+	payload := []string{"channel", "auth", "channel_data", "resume", "rewind", "user_data"}
 	f.Fuzz(func(t *testing.T, message []byte) {
 		got, err := Decode(message)
 		if !utf8.Valid(message) {
@@ -280,6 +281,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		sameMembers(t, got.Data, payload)
 		if s, err := got.Subscribe(); err == nil && !utf8.ValidString(string(s.Channel)+s.Auth) {
+			t.Fatalf("%q: %+v", message, s)
+		}
+		if s, err := got.SignIn(); err == nil && !utf8.ValidString(s.Auth+s.UserData) {
 			t.Fatalf("%q: %+v", message, s)
 		}
 		if _, data, err := got.ClientEvent(); err == nil && !utf8.Valid(data) {

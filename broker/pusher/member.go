@@ -30,15 +30,23 @@ func ReadMember(channelData string, limits broker.Limits) (broker.Member, error)
 	if !ok || len(id) == 0 {
 		return broker.Member{}, faultf(ErrChannelData, "Invalid channel_data: user_id must be an integer or a string that is not empty")
 	}
-	limits = limits.WithDefaults()
-	if n := utf8.RuneCount(id); n > limits.PresenceUserIDChars {
-		return broker.Member{}, faultf(ErrMemberSize, "user_id too long: %d characters, at most %d are allowed", n, limits.PresenceUserIDChars)
-	}
-	if len(info) > limits.PresenceUserInfoBytes {
-		return broker.Member{}, faultf(ErrMemberSize, "user_info too large: %d bytes, at most %d are allowed", len(info), limits.PresenceUserInfoBytes)
-	}
 	// A copy: a member lives for hours and must not keep all of channel_data alive.
-	return broker.Member{UserID: string(id), Info: bytes.Clone(info)}, nil
+	m := broker.Member{UserID: string(id), Info: bytes.Clone(info)}
+	if err := checkMember(m, limits); err != nil {
+		return broker.Member{}, err
+	}
+	return m, nil
+}
+
+func checkMember(m broker.Member, limits broker.Limits) error {
+	limits = limits.WithDefaults()
+	if n := utf8.RuneCountInString(m.UserID); n > limits.PresenceUserIDChars {
+		return faultf(ErrMemberSize, "user_id too long: %d characters, at most %d are allowed", n, limits.PresenceUserIDChars)
+	}
+	if n := len(m.Info); n > limits.PresenceUserInfoBytes {
+		return faultf(ErrMemberSize, "user_info too large: %d bytes, at most %d are allowed", n, limits.PresenceUserInfoBytes)
+	}
+	return nil
 }
 
 // integer reports whether a JSON value is a number without fraction or exponent.
