@@ -1,0 +1,320 @@
+// Package embedded is a NATS server inside the process.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// Config configures a [Server].
+type Config struct {
+	// DataDir is the folder that holds the streams. It is made when it isn't there. One
+	// process at a time may use it. Required.
+	DataDir string
+
+	// SyncInterval says when appended data is synced to the disk. Default 0: before each
+	// acknowledgement, so that what was acknowledged survives a power cut. Else that often, and
+	// a power cut takes up to that much; a killed process takes nothing either way.
+	SyncInterval time.Duration
+
+	// ServerName is the server's name among its peers. It must not change between starts.
+	// Default "playhead".
+	ServerName string
+
+	// Domain is the JetStream domain, by which servers behind a leafnode link are told apart.
+	// Default "playhead".
+	Domain string
+
+	// MaxMemory bounds what memory streams and consumers hold, bytes. Default 256 MiB.
+	MaxMemory int64
+
+	// MaxStore bounds what the streams hold on disk, bytes. A stream's own limit is reserved
+	// from it when the stream is made; one that doesn't fit is refused. Default: what the data
+	// folder holds at the start and nine tenths of what is free beside it.
+	MaxStore int64
+
+	// Listen is the host:port where other NATS clients may connect. Default: none; only this
+	// process can.
+	Listen string
+
+	// Logger takes what the server has to say: its notices at Debug. Default: discard.
+	Logger *slog.Logger
+}
+
+// Server is a NATS server with JetStream. It is started once and shut down once.
+type Server struct {
+	cfg  Config
+	opts server.Options
+	log  *logger
+
+	mu   sync.Mutex
+	srv  *server.Server // guarded by mu; nil unless it runs
+	lock *folderLock    // guarded by mu; nil unless it runs
+}
+
+// readyTimeout bounds how long Start waits for a started server when its context doesn't.
+const readyTimeout = 30 * time.Second
+
+// New checks cfg and returns a server that does nothing until [Server.Start] is called.
+func New(cfg Config) (*Server, error) {
+	var errs []error
+	if cfg.DataDir == "" {
+		errs = append(errs, errors.New("data folder: required"))
+	}
+	if cfg.SyncInterval < 0 {
+		errs = append(errs, fmt.Errorf("sync interval: %v is negative", cfg.SyncInterval))
+	}
+	if cfg.MaxMemory < 0 {
+		errs = append(errs, fmt.Errorf("max memory: %d is negative", cfg.MaxMemory))
+	}
+	if cfg.MaxStore < 0 {
+		errs = append(errs, fmt.Errorf("max store: %d is negative", cfg.MaxStore))
+	}
+	host, port, err := splitListen(cfg.Listen)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("embedded: %w", err)
+	}
+	if cfg.ServerName == "" {
+		cfg.ServerName = "playhead"
+	}
+	if cfg.Domain == "" {
+		cfg.Domain = "playhead"
+	}
+	if cfg.MaxMemory == 0 {
+		cfg.MaxMemory = 256 << 20
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Server{
+		cfg: cfg,
+		opts: server.Options{
+			ServerName:             cfg.ServerName,
+			Host:                   host,
+			Port:                   port,
+			DontListen:             cfg.Listen == "",
+			NoSigs:                 true,
+			JetStream:              true,
+			JetStreamDomain:        cfg.Domain,
+			JetStreamMaxMemory:     cfg.MaxMemory,
+			DisableJetStreamBanner: true,
+			StoreDir:               cfg.DataDir,
+			SyncAlways:             cfg.SyncInterval == 0,
+			SyncInterval:           cfg.SyncInterval,
+			MaxPayload:             1 << 20,
+			WriteDeadline:          10 * time.Second,
+			PingInterval:           15 * time.Second,
+			LameDuckDuration:       5 * time.Second,
+			LameDuckGracePeriod:    time.Second,
+			// The server's default of 1,000 consumers a stream would bound the nodes.
+			JetStreamLimits: server.JSLimitOpts{DefaultMaxConsumers: -1},
+		},
+		log: &logger{to: cfg.Logger},
+	}, nil
+}
+
+func splitListen(listen string) (host string, port int, err error) {
+	if listen == "" {
+		return "", 0, nil
+	}
+	host, p, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", 0, fmt.Errorf("listen: %w", err)
+	}
+	n, err := strconv.ParseUint(p, 10, 16)
+	if err != nil {
+		return "", 0, fmt.Errorf("listen: %q is not a port", p)
+	}
+	if n == 0 {
+		return host, server.RANDOM_PORT, nil
+	}
+	return host, int(n), nil
+}
+
+// Start takes the data folder, restores its streams and returns when the server can be connected
+// to, or when ctx ends. Errors name the folder: it can't be made, written to, isn't a folder, or
+// another playhead process is using it.
+func (s *Server) Start(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.srv != nil {
+		return errors.New("start NATS server: it runs already")
+	}
+	lock, err := lockFolder(s.cfg.DataDir)
+	if err != nil {
+		return fmt.Errorf("data folder %s: %w", s.cfg.DataDir, err)
+	}
+	if err := s.run(ctx); err != nil {
+		return errors.Join(fmt.Errorf("start NATS server in %s: %w", s.cfg.DataDir, err), lock.release())
+	}
+	s.lock = lock
+	return nil
+}
+
+// run starts the server; it is called with mu held and the folder locked.
+func (s *Server) run(ctx context.Context) error {
+	opts := s.opts
+	opts.JetStreamMaxStore = s.cfg.MaxStore
+	if opts.JetStreamMaxStore == 0 {
+		room, err := roomFor(s.cfg.DataDir)
+		if err != nil {
+			return fmt.Errorf("find out how much it may hold: %w", err)
+		}
+		opts.JetStreamMaxStore = room
+	}
+	srv, err := server.NewServer(&opts)
+	if err != nil {
+		return err
+	}
+	srv.SetLoggerV2(s.log, false, false, false)
+	// Restoring is part of Start; a context that ends meanwhile stops it.
+	stop := context.AfterFunc(ctx, srv.Shutdown)
+	srv.Start()
+	wait := readyTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		wait = time.Until(deadline)
+	}
+	ready := s.log.fatal() == nil && srv.ReadyForConnections(wait)
+	if stop() && ready && srv.JetStreamEnabled() {
+		s.srv = srv
+		return nil
+	}
+	srv.Shutdown()
+	srv.WaitForShutdown()
+	switch {
+	case s.log.fatal() != nil:
+		return s.log.fatal()
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case ready:
+		return errors.New("JetStream is not enabled")
+	}
+	return fmt.Errorf("not ready after %v", wait)
+}
+
+// Connect opens a connection that doesn't leave the process. Error: the server doesn't run, or
+// one of nats.Connect.
+func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
+	srv, err := s.running()
+	if err != nil {
+		return nil, fmt.Errorf("connect in process: %w", err)
+	}
+	nc, err := nats.Connect(nats.DefaultURL, append([]nats.Option{nats.InProcessServer(srv)}, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connect in process: %w", err)
+	}
+	return nc, nil
+}
+
+// InProcessConn returns one end of a connection that doesn't leave the process, for
+// nats.InProcessServer; [Server.Connect] is the short way. Error: the server doesn't run.
+func (s *Server) InProcessConn() (net.Conn, error) {
+	srv, err := s.running()
+	if err != nil {
+		return nil, err
+	}
+	return srv.InProcessConn()
+}
+
+// Addr returns where the server listens, or nil when it doesn't.
+func (s *Server) Addr() net.Addr {
+	srv, err := s.running()
+	if err != nil {
+		return nil
+	}
+	return srv.Addr()
+}
+
+// Health returns nil when the server can store, or why it can't: JetStream was switched off because
+// the folder can't be written to, or a stream met a write error (a full disk). JetStream doesn't
+// tell publishers; they wait in vain. The server has to be started again once the cause is gone.
+func (s *Server) Health() error {
+	srv, err := s.running()
+	if err != nil {
+		return err
+	}
+	if h := srv.Healthz(&server.HealthzOptions{}); h.Error != "" {
+		return errors.New(h.Error)
+	}
+	return nil
+}
+
+// SyncStore writes to disk what the data folder's filesystem holds in memory. With a SyncInterval a
+// stream that was just made would else be gone, its definition included, after a power cut.
+func (s *Server) SyncStore() error {
+	if err := syncFolder(s.cfg.DataDir); err != nil {
+		return fmt.Errorf("sync data folder %s: %w", s.cfg.DataDir, err)
+	}
+	return nil
+}
+
+func (s *Server) running() (*server.Server, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.srv == nil {
+		return nil, errors.New("NATS server doesn't run")
+	}
+	return s.srv, nil
+}
+
+// Shutdown stops the server, waits until its files are closed and gives the data folder free.
+// Connections end. When ctx ends first it returns the context's error with the server still
+// stopping and the folder still taken; the process should then end. Shutting down a server that
+// doesn't run does nothing.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	srv, lock := s.srv, s.lock
+	s.srv, s.lock = nil, nil
+	s.mu.Unlock()
+	if srv == nil {
+		return nil
+	}
+	released := make(chan error, 1)
+	go func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+		released <- lock.release()
+	}()
+	select {
+	case err := <-released:
+		if err != nil {
+			return fmt.Errorf("give data folder %s free: %w", s.cfg.DataDir, err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("shut down NATS server: %w", ctx.Err())
+	}
+}
+
+// roomFor returns what the streams in a folder may hold.
+func roomFor(dir string) (int64, error) {
+	free, err := freeBytes(dir)
+	if err != nil {
+		return 0, err
+	}
+	held := int64(0)
+	err = filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		if info, err := d.Info(); err == nil {
+			held += info.Size()
+		}
+		return nil
+	})
+	return held + free/10*9, err
+}
