@@ -1,0 +1,192 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/playhead/playhead/broker"
+	"github.com/playhead/playhead/broker/presence"
+	"github.com/playhead/playhead/broker/rest"
+	"github.com/playhead/playhead/broker/ws"
+	"github.com/playhead/playhead/replay"
+	"github.com/playhead/playhead/streams"
+)
+
+// assemble starts everything, bottom up, pushing for each thing the step that takes it down.
+func (n *Node) assemble(ctx context.Context, s *stack) error {
+	s.push("ports", func(context.Context) error {
+		// Serving has closed them, unless it never began.
+		_ = n.doors.Close()
+		if n.metrics != nil {
+			_ = n.metrics.Close()
+		}
+		return nil
+	})
+	n.raiseDescriptors()
+	if n.metrics != nil {
+		srv := n.cfg.HTTP.server(metricsHandler(n.registry, upHandler(n.down), n.logger), n.logger)
+		s.start("metrics server", serve(srv, n.metrics))
+		s.push("stop metrics", stopServing(srv, time.Second))
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	// A NATS server that is shut down while it starts races with itself, so it is let to start
+	// (a million events take 0.4 s) and then shut down.
+	if err := n.server.Start(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	s.push("embedded server", n.server.Shutdown)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	medium, err := n.connect(s)
+	if err != nil {
+		return err
+	}
+	s.start("streams", medium.Run)
+	return n.open(s, medium)
+}
+
+// open starts the node over its medium, and the doors.
+func (n *Node) open(s *stack, medium *streams.Streams) error {
+	node, err := broker.New(broker.Config{
+		Log:        medium,
+		Linger:     time.Duration(n.cfg.Feed.Linger),
+		GateBytes:  int(n.cfg.Feed.GateBytes),
+		Logger:     n.logger,
+		Registerer: n.registry,
+	})
+	if err != nil {
+		return err
+	}
+	s.start("node", node.Run)
+	members, err := presence.New(presence.Config{Notifier: node, Registerer: n.registry})
+	if err != nil {
+		return err
+	}
+	replayer, err := replay.New(replay.Config{
+		History:    medium,
+		Window:     n.cfg.Streams.window(),
+		MaxEvents:  int(n.cfg.Replay.MaxEvents),
+		MaxBytes:   int(n.cfg.Replay.MaxBytes),
+		Logger:     n.logger,
+		Registerer: n.registry,
+	})
+	if err != nil {
+		return err
+	}
+	sockets, err := ws.New(ws.Config{
+		Apps:            n.apps,
+		Node:            node,
+		Presence:        members,
+		Replay:          replayer,
+		ActivityTimeout: time.Duration(n.cfg.WebSocket.ActivityTimeout),
+		PingAfter:       time.Duration(n.cfg.WebSocket.PingAfter),
+		PongTimeout:     time.Duration(n.cfg.WebSocket.PongTimeout),
+		QueueBytes:      int(n.cfg.WebSocket.QueueBytes),
+		MaxMessageBytes: int(n.cfg.WebSocket.MaxMessageBytes),
+		MaxConnections:  max(int(n.cfg.WebSocket.MaxConnections), 0), // its 0 is none
+		FlushInterval:   time.Duration(n.cfg.WebSocket.FlushInterval),
+		DrainTime:       time.Duration(n.cfg.Shutdown.Drain),
+		Logger:          n.logger,
+		Registerer:      n.registry,
+	})
+	if err != nil {
+		return err
+	}
+	api, err := rest.New(rest.Config{
+		Apps:           n.apps,
+		Node:           node,
+		Presence:       members,
+		MaxBodyBytes:   int(n.cfg.HTTP.MaxBodyBytes),
+		PublishTimeout: time.Duration(n.cfg.HTTP.PublishTimeout),
+		Logger:         n.logger,
+		Registerer:     n.registry,
+	})
+	if err != nil {
+		return err
+	}
+	s.start("doors", sockets.Run)
+	srv := n.cfg.HTTP.server(&root{sockets: sockets, api: api, up: upHandler(n.down), logger: n.logger}, n.logger)
+	s.start("HTTP server", serve(srv, n.doors))
+	s.push("stop accepting", stopServing(srv, time.Duration(n.cfg.Shutdown.Timeout)/3))
+	s.push("close sessions", within(time.Duration(n.cfg.Shutdown.Timeout)/2, sockets.Drain))
+	n.serving.Store(true)
+	s.push("not ready", func(context.Context) error {
+		n.serving.Store(false)
+		return nil
+	})
+	return nil
+}
+
+// connect opens the connections to the medium, and makes the medium over them. Publishing, tails
+// and reads have one each: a read of a long range holds up whatever shares its connection.
+func (n *Node) connect(s *stack) (*streams.Streams, error) {
+	var conns [3]*nats.Conn
+	for i, name := range []string{"publish", "tail", "read"} {
+		c, err := n.server.Connect(nats.Name(n.cfg.Node+" "+name), nats.MaxReconnects(-1))
+		if err != nil {
+			return nil, err
+		}
+		conns[i] = c
+		s.push("NATS drain: "+name, drain(c))
+	}
+	sync, afterCreate := streams.SyncAlways, func() error { return nil }
+	if n.cfg.Sync.Mode == "interval" {
+		// A young stream would be gone after a power cut with its definition, and what was
+		// stored in it with that, however long ago the interval was over.
+		sync, afterCreate = streams.SyncInterval, n.server.SyncStore
+	}
+	return streams.New(streams.Config{
+		Publish:       conns[0],
+		Tail:          conns[1],
+		Read:          conns[2],
+		NodeName:      n.cfg.Node,
+		Prefix:        n.cfg.NATS.Prefix,
+		MaxAge:        time.Duration(n.cfg.Streams.MaxAge),
+		MaxBytes:      int64(n.cfg.Streams.MaxBytes),
+		MaxMsgs:       int64(n.cfg.Streams.MaxEvents),
+		Duplicates:    time.Duration(n.cfg.Streams.DuplicateWindow),
+		AppendTimeout: time.Duration(n.cfg.Streams.AppendTimeout),
+		Sync:          sync,
+		AfterCreate:   afterCreate,
+		Health:        n.server.Health,
+		Logger:        n.logger,
+		Registerer:    n.registry,
+	})
+}
+
+// drain lets what is under way on a connection finish, and closes it.
+func drain(c *nats.Conn) func(context.Context) error {
+	return func(ctx context.Context) error {
+		closed := c.StatusChanged(nats.CLOSED)
+		if err := c.Drain(); err != nil {
+			c.Close()
+			if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrConnectionReconnecting) {
+				return nil
+			}
+			return err
+		}
+		select {
+		case <-closed:
+			return nil
+		case <-ctx.Done():
+			c.Close()
+			return ctx.Err()
+		}
+	}
+}
+
+// forever is what clients are told where age forgets nothing: a year, and then again.
+const forever = 365 * 24 * time.Hour
+
+// window is how long clients are told they can be away.
+func (c *StreamsConfig) window() time.Duration {
+	if c.MaxAge == None {
+		return forever
+	}
+	return time.Duration(c.MaxAge)
+}

@@ -1,0 +1,156 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/playhead/playhead/broker/apps"
+)
+
+// Names go into file names, NATS names and metrics, so they are plain.
+var (
+	nodeForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+	prefixForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$`)
+)
+
+// check finds what is wrong with a filled configuration.
+func (l *loader) check(c *Config) {
+	for _, s := range settings(c) {
+		l.checkSetting(s)
+	}
+	l.checkNames(c)
+	l.checkTimes(c)
+	if l.good("websocket.queue_bytes") && c.WebSocket.QueueBytes < minQueueBytes {
+		l.problem("%s: %v is less than %v, which a large message with its frame may need",
+			l.at("websocket.queue_bytes"), c.WebSocket.QueueBytes, minQueueBytes)
+	}
+	if c.Metrics.Enabled == On && c.Metrics.Port == c.Port && c.Port != AnyPort && l.good("port", "metrics.port") {
+		l.problem("%s: %v is the port of the WebSockets too; give metrics one of its own", l.at("metrics.port"), c.Port)
+	}
+	l.checkApps(c)
+}
+
+// minQueueBytes is the least bound of a session's queue: no single frame may overflow it.
+const minQueueBytes Size = 64 << 10
+
+// good says that all the keys' texts could be read.
+func (l *loader) good(keys ...string) bool {
+	return !slices.ContainsFunc(keys, func(k string) bool { return l.bad[k] })
+}
+
+// checkSetting checks what every setting of its kind must be.
+func (l *loader) checkSetting(s setting) {
+	if !l.good(s.key) {
+		return
+	}
+	if len(s.oneof) > 0 && !slices.Contains(s.oneof, s.field.String()) {
+		only := ""
+		if len(s.oneof) == 1 {
+			only = "only "
+		}
+		l.problem("%s: unknown value %q; known: %s%s", l.at(s.key), s.field.String(), only, strings.Join(s.oneof, ", "))
+	}
+	if s.field.Type() == reflect.TypeFor[Port]() {
+		if p := s.field.Int(); p != int64(AnyPort) && (p < 1 || p > math.MaxUint16) {
+			l.problem("%s: %d is not a port", l.at(s.key), p)
+		}
+		return
+	}
+	if s.field.Kind() != reflect.Int64 {
+		return
+	}
+	switch v := s.field.Int(); {
+	case v < None:
+		l.problem("%s: %d is negative", l.at(s.key), v)
+	case v == None && !s.none:
+		l.problem("%s: must be more than 0", l.at(s.key))
+	}
+}
+
+func (l *loader) checkNames(c *Config) {
+	if c.Node != "" && !nodeForm.MatchString(c.Node) {
+		l.problem("%s: %q; a node's name is 1 to 128 letters, digits, '.', '_' and '-'", l.at("node"), c.Node)
+	}
+	if !prefixForm.MatchString(c.NATS.Prefix) {
+		l.problem("%s: %q; a prefix is 1 to 32 letters, digits, '_' and '-'", l.at("nats.prefix"), c.NATS.Prefix)
+	}
+	if strings.ContainsRune(c.DataDir, 0) || filepath.Clean(c.DataDir) == string(filepath.Separator) {
+		l.problem("%s: %q; name a folder for this server alone", l.at("data_dir"), c.DataDir)
+	}
+}
+
+// checkTimes checks the times that must fit each other.
+func (l *loader) checkTimes(c *Config) {
+	for _, pair := range []struct {
+		key, of     string
+		value, most Duration
+		strictly    bool
+		why         string
+	}{
+		{"streams.duplicate_window", "streams.max_age", c.Streams.DuplicateWindow, c.Streams.MaxAge, false,
+			"an id can't be remembered longer than its event"},
+		{"streams.append_timeout", "streams.duplicate_window", c.Streams.AppendTimeout, c.Streams.DuplicateWindow, true,
+			"an event that is sent again later could be stored twice"},
+		{"shutdown.drain", "shutdown.timeout", c.Shutdown.Drain, c.Shutdown.Timeout, true,
+			"the other steps need time too"},
+		{"http.publish_timeout", "http.write_timeout", c.HTTP.PublishTimeout, c.HTTP.WriteTimeout, true,
+			"a late answer could no longer be written"},
+	} {
+		if !l.good(pair.key, pair.of) || pair.value == None || pair.most == None {
+			continue
+		}
+		if pair.value > pair.most || pair.strictly && pair.value == pair.most {
+			word := "at most"
+			if pair.strictly {
+				word = "less than"
+			}
+			l.problem("%s: %v must be %s %s, %v: %s", l.at(pair.key), pair.value, word, pair.of, pair.most, pair.why)
+		}
+	}
+	if v := time.Duration(c.WebSocket.ActivityTimeout); v > 0 && v%time.Second != 0 {
+		l.problem("%s: %v is not in whole seconds, as the protocol wants it", l.at("websocket.activity_timeout"), v)
+	}
+	if v := c.Sync.Interval; v > 0 && time.Duration(v) < 10*time.Millisecond {
+		l.problem("%s: %v is less than 10ms; mode always is what comes closest to it", l.at("sync.interval"), v)
+	}
+}
+
+// checkApps asks package apps what is wrong with the apps, so that there is one judge of them.
+func (l *loader) checkApps(c *Config) {
+	for i, a := range c.Apps {
+		if (a.Key != "" || a.Secret != "") && len(a.Credentials) > 0 {
+			l.problem("%s: has key and secret as well as credentials; give one of the two", l.at(fmt.Sprintf("apps[%d]", i)))
+		}
+	}
+	if !l.good("apps") {
+		return
+	}
+	where := "default_app"
+	if len(c.Apps) > 0 {
+		where = l.at("apps")
+	}
+	_, err := apps.New(apps.Config{Apps: c.apps()})
+	for _, err := range unjoin(err) {
+		l.problem("%s: %v", where, err)
+	}
+}
+
+// unjoin lists what an error wraps together.
+func unjoin(err error) []error {
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if joined, ok := e.(interface{ Unwrap() []error }); ok {
+			return joined.Unwrap()
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
+}

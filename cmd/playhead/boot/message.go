@@ -1,0 +1,116 @@
+package boot
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// started is what the start message tells.
+type started struct {
+	cfg     *Config
+	clients string // address of WebSockets and HTTP, to show people
+	metrics string // address of the second listener; empty when it is off
+	now     time.Time
+}
+
+// write tells a person where to connect, what is kept how safely, and what to try next.
+func (s *started) write(w io.Writer) error {
+	app := s.cfg.apps()[0]
+	others := ""
+	if n := len(s.cfg.apps()) - 1; n > 0 {
+		others = fmt.Sprintf("   (and %d more)", n)
+	}
+	var b strings.Builder
+	b.WriteString("\nPlayhead is up.\n\n")
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-11s "+format+"\n", append([]any{name}, args...)...)
+	}
+	line("clients", "ws://%s/app/%s%s", s.clients, app.Credentials[0].Key, others)
+	line("HTTP API", "http://%s/apps/%s", s.clients, app.ID)
+	if s.metrics != "" {
+		line("metrics", "http://%s/metrics", s.metrics)
+	}
+	line("node", "%s", s.cfg.Node)
+	line("data", "%s", absolute(s.cfg.DataDir))
+	line("kept", "%s", s.cfg.kept())
+	line("durability", "%s", s.cfg.durability())
+	fmt.Fprintf(&b, "\nPublish something:\n\n  %s\n", s.example())
+	if s.cfg.forDevelopment() {
+		if command, ok := s.curl(); ok {
+			fmt.Fprintf(&b, "\nor, until %s, without it:\n\n  %s", s.now.Add(10*time.Minute).Format("15:04"), command)
+		}
+		b.WriteString("\n" + developmentWarning + "\n")
+	}
+	b.WriteString("\nCtrl-C stops the server; a second one ends it at once.\n\n")
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// developmentWarning is what those should read who are about to put this on a network.
+const developmentWarning = `  !!  THESE CREDENTIALS ARE FOR DEVELOPMENT. Everybody knows app-secret: whoever reaches this port
+  !!  can publish and join any channel. Set PLAYHEAD_DEFAULT_APP_ID, _KEY and _SECRET, or apps in a
+  !!  configuration file, before anyone else does.`
+
+// durability says what an answered publish survives, in words that were tested.
+func (c *Config) durability() string {
+	if c.Sync.Mode == "interval" {
+		return fmt.Sprintf("what was answered 200 survives the end of this process, kill -9 too;\n"+
+			"%14sa power cut may take up to the last %v of it (sync.mode: interval)", "", c.Sync.Interval)
+	}
+	return "what was answered 200 is on disk and survives a power cut (sync.mode: always)"
+}
+
+// kept says how long a client can be away.
+func (c *Config) kept() string {
+	var bounds []string
+	if c.Streams.MaxAge != None {
+		bounds = append(bounds, c.Streams.MaxAge.String())
+	}
+	if c.Streams.MaxBytes != None {
+		bounds = append(bounds, c.Streams.MaxBytes.String())
+	}
+	if c.Streams.MaxEvents != None {
+		bounds = append(bounds, c.Streams.MaxEvents.String()+" events")
+	}
+	if len(bounds) == 0 {
+		return "everything, as long as the disk has room"
+	}
+	return "the last " + strings.Join(bounds, " or ") + " of each app"
+}
+
+// example is the command to try next, spelled so that it works where the server was started.
+func (s *started) example() string {
+	command := "playhead"
+	if exe := os.Args[0]; strings.Contains(exe, "go-build") {
+		command = "go run ./cmd/playhead" // what go run built is gone when it ends
+	} else if filepath.Base(exe) != exe {
+		command = exe
+	}
+	options := ""
+	if s.clients != "127.0.0.1:6001" {
+		options = " --url http://" + s.clients
+	}
+	return command + ` publish` + options + ` my-channel my-event '{"hello":"world"}'`
+}
+
+// curl is the same without this program.
+func (s *started) curl() (string, bool) {
+	p := PublishConfig{URL: "http://" + s.clients, Channel: "my-channel", Event: "my-event", Data: `{"hello":"world"}`}
+	if p.complete(s.cfg) != nil {
+		return "", false
+	}
+	command, err := p.curl(s.now)
+	return command, err == nil
+}
+
+// absolute spells a path so that it can be found from elsewhere.
+func absolute(path string) string {
+	if a, err := filepath.Abs(path); err == nil {
+		return a
+	}
+	return path
+}

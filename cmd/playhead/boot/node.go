@@ -1,0 +1,174 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/playhead/playhead/adapters/embedded"
+	"github.com/playhead/playhead/broker/apps"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// Node is a whole server: its medium, its node and its doors.
+type Node struct {
+	cfg      Config
+	logger   *slog.Logger
+	registry *prometheus.Registry
+	apps     *apps.Apps
+	server   *embedded.Server
+
+	doors   net.Listener
+	metrics net.Listener // nil when metrics are off
+
+	serving atomic.Bool // whether /up answers OK
+}
+
+// New checks cfg, and binds its ports. Nothing else is started until [Node.Run], which must be
+// called, because it also gives the ports free. The error says which setting to change.
+func New(cfg Config) (*Node, error) {
+	cfg.fill()
+	l := &loader{}
+	l.check(&cfg)
+	if len(l.problems) > 0 {
+		return nil, l.problems
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Node == "" {
+		cfg.Node = hostName()
+	}
+	n := &Node{cfg: cfg, logger: cfg.Logger, registry: prometheus.NewRegistry()}
+	n.registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	var err error
+	if n.apps, err = apps.New(apps.Config{Apps: cfg.apps()}); err != nil {
+		return nil, err
+	}
+	n.server, err = embedded.New(embedded.Config{
+		DataDir:      cfg.DataDir,
+		SyncInterval: cfg.Sync.every(),
+		ServerName:   cfg.Node,
+		Logger:       n.logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.doors, err = listen(cfg.Host, cfg.Port, "port, PORT or --port")
+	if err == nil && cfg.Metrics.Enabled == On {
+		if n.metrics, err = listen(cfg.Metrics.Host, cfg.Metrics.Port, "metrics.port or METRICS_PORT"); err != nil {
+			err = fmt.Errorf("metrics: %w", errors.Join(err, n.doors.Close()))
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// every is what the embedded server is told: 0 syncs before each acknowledgement.
+func (c *SyncConfig) every() time.Duration {
+	if c.Mode == "interval" {
+		return time.Duration(c.Interval)
+	}
+	return 0
+}
+
+// Addr returns where WebSockets and HTTP are served.
+func (n *Node) Addr() net.Addr { return n.doors.Addr() }
+
+// MetricsAddr returns where metrics are served, or nil when they are off.
+func (n *Node) MetricsAddr() net.Addr {
+	if n.metrics == nil {
+		return nil
+	}
+	return n.metrics.Addr()
+}
+
+// Run serves until ctx ends or a part fails, then takes everything down, and returns when that is
+// done. It may be called once. The error is that of the part that failed, and names the steps of
+// the teardown that did; nil means that the node was told to end and ended well.
+func (n *Node) Run(ctx context.Context) error {
+	s := newStack(n.logger)
+	err := n.assemble(ctx, s)
+	switch {
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		err = nil // told to end before it was up
+	case err == nil:
+		n.announce()
+		select {
+		case <-ctx.Done():
+		case err = <-s.ended:
+		}
+	}
+	began := time.Now()
+	n.logger.Info("shutting down", "timeout", time.Duration(n.cfg.Shutdown.Timeout))
+	down, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(n.cfg.Shutdown.Timeout))
+	defer cancel()
+	err = errors.Join(err, s.unwind(down))
+	n.logger.Info("shut down", "dur", time.Since(began))
+	return err
+}
+
+// down says why the node is not ready, or nil.
+func (n *Node) down() error {
+	if !n.serving.Load() {
+		return errors.New("not serving: starting or shutting down")
+	}
+	if err := n.server.Health(); err != nil {
+		return fmt.Errorf("can't store: %w", err)
+	}
+	return nil
+}
+
+// announce says that the node is up: to people in a message, to machines in a line of the log.
+func (n *Node) announce() {
+	n.logger.Info("serving", "addr", n.Addr().String(), "node", n.cfg.Node, "data", absolute(n.cfg.DataDir), "sync", n.cfg.Sync.Mode)
+	if n.cfg.forDevelopment() {
+		n.logger.Warn("the default app's credentials are known to everybody: for development only; set PLAYHEAD_DEFAULT_APP_ID, _KEY and _SECRET, or apps in the configuration file")
+	}
+	if n.cfg.Output == nil || n.cfg.Log.Format == "json" {
+		return
+	}
+	m := started{cfg: &n.cfg, clients: reachable(n.Addr()), now: time.Now()}
+	if n.metrics != nil {
+		m.metrics = reachable(n.metrics.Addr())
+	}
+	if err := m.write(n.cfg.Output); err != nil {
+		n.logger.Warn("start message could not be written", "err", err)
+	}
+}
+
+func (n *Node) raiseDescriptors() {
+	limit, err := raiseDescriptors()
+	switch {
+	case err != nil:
+		n.logger.Warn("descriptor limit could not be raised; it bounds the connections", "limit", limit, "err", err)
+	case limit > 0:
+		n.logger.Info("descriptor limit, which bounds the connections", "limit", limit)
+	}
+}
+
+// hostName is the host's name as a node's.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "playhead"
+	}
+	name = strings.Trim(regexp.MustCompile(`[^A-Za-z0-9._-]+`).ReplaceAllString(name, "-"), ".-_")
+	if name == "" {
+		return "playhead"
+	}
+	return name[:min(len(name), 128)]
+}

@@ -1,0 +1,201 @@
+// Command playhead is main: flags, signals, exit code, nothing else. What they set in motion is in
+// package boot.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"github.com/playhead/playhead/cmd/playhead/boot"
+)
+
+// version is set by the linker when a release is built.
+var version string
+
+// Exit codes.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+type cli struct {
+	Serve   serveCommand   `cmd:"" default:"withargs" help:"Run a node. This is the default."`
+	Publish publishCommand `cmd:"" help:"Publish one event, signed, through a node's HTTP API."`
+	Config  configCommand  `cmd:"" help:"Look at the configuration."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+// configFlag is shared by all commands that read the configuration.
+type configFlag struct {
+	Config string `placeholder:"FILE" help:"YAML file with the configuration. Default: what $$PLAYHEAD_CONFIG names, else none."`
+}
+
+type serveCommand struct {
+	configFlag
+	Data string `placeholder:"FOLDER" help:"Folder that holds the streams (data_dir, DATA_DIR). Default: ./data."`
+	Host string `placeholder:"ADDRESS" help:"Address to listen on (host, HOST). Default: 0.0.0.0."`
+	Port string `placeholder:"PORT" help:"Port for WebSockets and HTTP (port, PORT). Default: 6001; 0 picks a free one."`
+}
+
+type publishCommand struct {
+	configFlag
+	Channel   string `arg:"" help:"Channel to publish to."`
+	Event     string `arg:"" help:"Name of the event."`
+	Data      string `arg:"" help:"Data of the event, any text; JSON by custom."`
+	URL       string `name:"url" placeholder:"URL" help:"Server to publish to. Default: http://127.0.0.1 and the configured port."`
+	AppID     string `name:"app-id" placeholder:"ID" help:"App to publish for. Default: the first in the configuration."`
+	Key       string `placeholder:"KEY" help:"Key to sign with. Default: the app's first."`
+	Secret    string `placeholder:"SECRET" help:"Secret of the key. Default: the configured one."`
+	PrintCurl bool   `help:"Print a curl command that does it, valid for ten minutes, and publish nothing."`
+}
+
+type configCommand struct {
+	Check checkCommand `cmd:"" help:"Check the configuration as serve would read it, and list every problem."`
+}
+
+type checkCommand struct {
+	configFlag
+}
+
+type versionCommand struct{}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run carries out a command line and returns the exit code.
+func run(args []string, out, errs io.Writer) int {
+	var c cli
+	helped := false
+	parser, err := kong.New(&c,
+		kong.Name("playhead"),
+		kong.Description("A realtime server that speaks the Pusher protocol and keeps what was published, so that clients that return miss nothing."),
+		kong.Writers(out, errs),
+		kong.Exit(func(int) { helped = true }),
+		kong.UsageOnError(),
+	)
+	if err != nil {
+		fmt.Fprintln(errs, "playhead:", err)
+		return exitError
+	}
+	command, err := parser.Parse(args)
+	if helped {
+		return exitOK
+	}
+	if err != nil {
+		fmt.Fprintf(errs, "playhead: %v\nplayhead --help tells more.\n", err)
+		return exitUsage
+	}
+	ctx, stop := notify(errs)
+	defer stop()
+	command.Bind(&c)
+	command.BindTo(ctx, (*context.Context)(nil))
+	command.Bind(stdio{out, errs})
+	if err := command.Run(); err != nil {
+		fmt.Fprintln(errs, "playhead:", err)
+		return exitError
+	}
+	return exitOK
+}
+
+// stdio is standard output and standard error.
+type stdio struct{ out, err io.Writer }
+
+// notify returns a context that the first SIGINT or SIGTERM ends; a second one ends the process.
+func notify(errs io.Writer) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done, gone := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(gone)
+		select {
+		case <-signals:
+			cancel()
+		case <-done:
+			return
+		}
+		select {
+		case s := <-signals:
+			fmt.Fprintln(errs, "playhead: told twice, ending at once")
+			code := exitError
+			if n, ok := s.(syscall.Signal); ok {
+				code = 128 + int(n) // as a shell reports a process that a signal ended
+			}
+			os.Exit(code)
+		case <-done:
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		cancel()
+		close(done)
+		<-gone
+	}
+}
+
+// Run runs a node until a signal comes.
+func (c *serveCommand) Run(ctx context.Context, std stdio) error {
+	cfg, err := boot.Load(boot.Source{File: c.Config, Flags: []boot.Flag{
+		{Name: "--data", Key: "data_dir", Text: c.Data},
+		{Name: "--host", Key: "host", Text: c.Host},
+		{Name: "--port", Key: "port", Text: c.Port},
+	}})
+	if err != nil {
+		return err
+	}
+	cfg.Output, cfg.Logger = std.out, boot.NewLogger(cfg, std.err)
+	node, err := boot.New(cfg)
+	if err != nil {
+		return err
+	}
+	return node.Run(ctx)
+}
+
+// Run publishes an event, or prints how.
+func (c *publishCommand) Run(ctx context.Context, std stdio) error {
+	cfg, err := boot.Load(boot.Source{File: c.Config})
+	if err != nil {
+		return err
+	}
+	return boot.Publish(ctx, cfg, boot.PublishConfig{
+		URL: c.URL, AppID: c.AppID, Key: c.Key, Secret: c.Secret,
+		Channel: c.Channel, Event: c.Event, Data: c.Data,
+		PrintCurl: c.PrintCurl, Output: std.out,
+	})
+}
+
+// Run checks the configuration.
+func (c *checkCommand) Run(std stdio) error {
+	if _, err := boot.Load(boot.Source{File: c.Config}); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(std.out, "The configuration is fine.")
+	return err
+}
+
+// Run prints what was built from what.
+func (versionCommand) Run(std stdio) error {
+	v, revision, goVersion := version, "", ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		goVersion = info.GoVersion
+		if v == "" {
+			v = info.Main.Version
+		}
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				revision = " (" + s.Value + ")"
+			}
+		}
+	}
+	if v == "" {
+		v = "(devel)"
+	}
+	_, err := fmt.Fprintf(std.out, "playhead %s%s %s\n", v, revision, goVersion)
+	return err
+}

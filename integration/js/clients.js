@@ -1,0 +1,161 @@
+// Real Pusher clients for the tests: pusher-js over WebSocket and the official HTTP library,
+// pointed at the node that the Go harness has started. The harness sets the environment.
+'use strict';
+
+const assert = require('node:assert/strict');
+const PusherJS = require('pusher-js');
+const Pusher = require('pusher');
+const nacl = require('tweetnacl');
+
+function required(name) {
+  const value = process.env[name];
+  if (!value) throw new Error(`${name} is not set: these tests are started by go test ./integration`);
+  return value;
+}
+
+const host = required('PLAYHEAD_HOST');
+const port = Number(required('PLAYHEAD_PORT'));
+const appId = required('PLAYHEAD_APP_ID');
+const key = required('PLAYHEAD_APP_KEY');
+const secret = required('PLAYHEAD_APP_SECRET');
+
+// patience bounds every wait, in milliseconds: generous, because a wait ends when its condition
+// holds, and the machine may be busy.
+const patience = 20_000;
+
+// masterKey is the 32-byte key of the application that encrypts (base64).
+const masterKey = Buffer.from(Array.from({ length: 32 }, (_, i) => i)).toString('base64');
+
+// backend returns the official HTTP library as an application's server would use it.
+function backend(options = {}) {
+  return new Pusher({ appId, key, secret, host, port: String(port), useTLS: false, ...options });
+}
+
+// clientWith returns a pusher-js client of the node. Its private, presence and encrypted channels
+// are authorised by the official HTTP library, as user.
+function clientWith({ user, authorise, options, appKey = key } = {}) {
+  const server = backend({ encryptionMasterKeyBase64: masterKey });
+  return new PusherJS(appKey, {
+    cluster: '',
+    wsHost: host,
+    wsPort: port,
+    forceTLS: false,
+    enabledTransports: ['ws'],
+    // The node build of pusher-js is given the cipher; its with-encryption builds differ from
+    // the plain ones in nothing but setting this option.
+    nacl,
+    channelAuthorization: {
+      customHandler({ socketId, channelName }, callback) {
+        try {
+          const answer = server.authorizeChannel(socketId, channelName, user);
+          callback(null, authorise ? authorise(answer, channelName) : answer);
+        } catch (err) {
+          callback(err, null);
+        }
+      },
+    },
+    ...options,
+  });
+}
+
+// next resolves with what an emitter's event is next called with: a channel, a client or a
+// connection of pusher-js.
+function next(emitter, event, accept = () => true) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      emitter.unbind(event, handler);
+      reject(new Error(`no ${event} within ${patience} ms`));
+    }, patience);
+    function handler(...args) {
+      if (!accept(...args)) return;
+      clearTimeout(timer);
+      emitter.unbind(event, handler);
+      resolve(args[0]);
+    }
+    emitter.bind(event, handler);
+  });
+}
+
+// connected resolves when the client is connected.
+async function connected(client) {
+  if (client.connection.state !== 'connected') await next(client.connection, 'connected');
+  return client;
+}
+
+// subscribed subscribes and resolves with the channel once the server has confirmed it.
+async function subscribed(client, name) {
+  const channel = client.subscribe(name);
+  if (channel.subscribed) return channel;
+  await new Promise((resolve, reject) => {
+    next(channel, 'pusher:subscription_succeeded').then(resolve, reject);
+    channel.bind('pusher:subscription_error', (err) => {
+      reject(new Error(`subscription to ${name}: ${JSON.stringify(err)}`));
+    });
+  });
+  return channel;
+}
+
+// recorded keeps all events of a channel, in order, as [name, data]; protocol events are left out.
+function recorded(channel) {
+  const events = [];
+  channel.bind_global((name, data) => {
+    if (!name.startsWith('pusher')) events.push([name, data]);
+  });
+  return events;
+}
+
+// fence proves that everything published so far has been delivered to the channels: it publishes
+// a last event to each and waits for it. What hasn't arrived by then isn't coming.
+async function fence(...channels) {
+  const names = [...new Set(channels.map((c) => c.name))];
+  const arrived = channels.map((c) => next(c, 'fence'));
+  await backend().trigger(names, 'fence', {});
+  await Promise.all(arrived);
+}
+
+// fenced returns what was recorded without the fences.
+function fenced(events) {
+  return events.filter(([name]) => name !== 'fence');
+}
+
+// until resolves when the condition holds; it is asked again after each event of the emitter.
+function until(emitter, event, condition) {
+  if (condition()) return Promise.resolve();
+  return next(emitter, event, condition);
+}
+
+// withClients hands the test as many clients as it asks for and disconnects them when it ends.
+async function withClients(body) {
+  const clients = [];
+  try {
+    await body((settings) => {
+      const client = clientWith(settings);
+      clients.push(client);
+      return client;
+    });
+  } finally {
+    for (const client of clients) client.disconnect();
+  }
+}
+
+// unique returns a channel name that no other test uses.
+let names = 0;
+function unique(prefix) {
+  names += 1;
+  return `${prefix}-${process.pid}-${names}`;
+}
+
+module.exports = {
+  assert,
+  backend,
+  connected,
+  fence,
+  fenced,
+  masterKey,
+  next,
+  recorded,
+  subscribed,
+  unique,
+  until,
+  withClients,
+};

@@ -1,0 +1,48 @@
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// report is what a run prints.
+type report struct {
+	appends   []appends
+	latencies []latencies
+	fanOuts   []fanOut
+	idles     []idle
+}
+
+func (r *report) String() string {
+	var s strings.Builder
+	if len(r.appends) > 0 {
+		s.WriteString("\n| sync | publishers | acknowledged publishes/s | p50 ms | p99 ms | node CPU µs per publish |\n|---|--:|--:|--:|--:|--:|\n")
+		for _, a := range r.appends {
+			fmt.Fprintf(&s, "| %s | %d | %.0f | %s | %s | %.0f |\n", a.mode, a.publishers, a.perSecond, ms(a.p50), ms(a.p99), us(a.cpu))
+		}
+	}
+	if len(r.latencies) > 0 {
+		s.WriteString("\n| sync | events/s | per request | publish→deliver p50 ms | p99 ms | max ms | node cores |\n|---|--:|--:|--:|--:|--:|--:|\n")
+		for _, l := range r.latencies {
+			fmt.Fprintf(&s, "| %s | %d | %d | %s | %s | %s | %.2f |\n", l.mode, l.rate, l.batch, ms(l.p50), ms(l.p99), ms(l.max), l.cpu)
+		}
+	}
+	if len(r.fanOuts) > 0 {
+		s.WriteString("\n| channels × subscribers | deliveries/s | node CPU µs per delivery | node cores | clients' cores |\n|---|--:|--:|--:|--:|\n")
+		for _, f := range r.fanOuts {
+			fmt.Fprintf(&s, "| %d × %d | %.0f | %.2f | %.2f | %.2f |\n", f.channels, f.subscribers, f.perSecond, us(f.cpu), f.cores, f.clients)
+		}
+	}
+	if len(r.idles) > 0 {
+		s.WriteString("\n| idle connections | resident bytes each | in use after a collection | goroutines each | node CPU µs per connect |\n|--:|--:|--:|--:|--:|\n")
+		for _, i := range r.idles {
+			fmt.Fprintf(&s, "| %d | %.0f | %.0f | %.2f | %.0f |\n", i.connections, i.bytes, i.inUse, max(0, i.goroutines), us(i.connect))
+		}
+	}
+	return s.String() + "\n"
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.2f", float64(d.Microseconds())/1e3) }
+
+func us(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
