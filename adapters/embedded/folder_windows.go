@@ -21,18 +21,6 @@ func lockFile(f *os.File) error {
 	return nil
 }
 
-func freeBytes(dir string) (int64, error) {
-	path, err := windows.UTF16PtrFromString(dir)
-	if err != nil {
-		return 0, err
-	}
-	var free uint64
-	if err := windows.GetDiskFreeSpaceEx(path, &free, nil, nil); err != nil {
-		return 0, fmt.Errorf("free space of %s: %w", dir, err)
-	}
-	return int64(min(free, 1<<62)), nil
-}
-
 // syncFolder syncs each file of the folder: there is no call for a filesystem that needs no more
 // than a user's rights.
 func syncFolder(dir string) error {

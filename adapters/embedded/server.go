@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -40,8 +38,8 @@ type Config struct {
 	MaxMemory int64
 
 	// MaxStore bounds what the streams hold on disk, bytes. A stream's own limit is reserved
-	// from it when the stream is made; one that doesn't fit is refused. Default: what the data
-	// folder holds at the start and nine tenths of what is free beside it.
+	// from it when the stream is made; one that doesn't fit is refused. Default: no bound but the
+	// streams' own and the disk.
 	MaxStore int64
 
 	// Listen is the host:port where other NATS clients may connect. Default: none; only this
@@ -52,7 +50,8 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Server is a NATS server with JetStream. It is started once and shut down once.
+// Server is a NATS server with JetStream. It is started once and shut down once; in between Run
+// starts it anew when it has stopped storing.
 type Server struct {
 	cfg  Config
 	opts server.Options
@@ -62,6 +61,10 @@ type Server struct {
 	srv  *server.Server // guarded by mu; nil unless it runs
 	lock *folderLock    // guarded by mu; nil unless it runs
 }
+
+// unbounded is more than any disk holds. The NATS server's own default, three quarters of what is
+// free at the start, would refuse an app's stream because others might grow one day.
+const unbounded = 1 << 60
 
 // readyTimeout bounds how long Start waits for a started server when its context doesn't.
 const readyTimeout = 30 * time.Second
@@ -97,6 +100,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.MaxMemory == 0 {
 		cfg.MaxMemory = 256 << 20
 	}
+	if cfg.MaxStore == 0 {
+		cfg.MaxStore = unbounded
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -111,6 +117,7 @@ func New(cfg Config) (*Server, error) {
 			JetStream:              true,
 			JetStreamDomain:        cfg.Domain,
 			JetStreamMaxMemory:     cfg.MaxMemory,
+			JetStreamMaxStore:      cfg.MaxStore,
 			DisableJetStreamBanner: true,
 			StoreDir:               cfg.DataDir,
 			SyncAlways:             cfg.SyncInterval == 0,
@@ -167,29 +174,19 @@ func (s *Server) Start(ctx context.Context) error {
 
 // run starts the server; it is called with mu held and the folder locked.
 func (s *Server) run(ctx context.Context) error {
-	opts := s.opts
-	opts.JetStreamMaxStore = s.cfg.MaxStore
-	if opts.JetStreamMaxStore == 0 {
-		room, err := roomFor(s.cfg.DataDir)
-		if err != nil {
-			return fmt.Errorf("find out how much it may hold: %w", err)
-		}
-		opts.JetStreamMaxStore = room
-	}
+	opts := s.opts // the server keeps a pointer to what it gets
 	srv, err := server.NewServer(&opts)
 	if err != nil {
 		return err
 	}
 	srv.SetLoggerV2(s.log, false, false, false)
-	// Restoring is part of Start; a context that ends meanwhile stops it.
-	stop := context.AfterFunc(ctx, srv.Shutdown)
-	srv.Start()
+	srv.Start() // restores the streams; it can't be stopped before it is done
 	wait := readyTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		wait = time.Until(deadline)
 	}
 	ready := s.log.fatal() == nil && srv.ReadyForConnections(wait)
-	if stop() && ready && srv.JetStreamEnabled() {
+	if ctx.Err() == nil && ready && srv.JetStreamEnabled() {
 		s.srv = srv
 		return nil
 	}
@@ -206,14 +203,10 @@ func (s *Server) run(ctx context.Context) error {
 	return fmt.Errorf("not ready after %v", wait)
 }
 
-// Connect opens a connection that doesn't leave the process. Error: the server doesn't run, or
-// one of nats.Connect.
+// Connect opens a connection that doesn't leave the process. It finds the server again after
+// [Server.Run] has started it anew. Error: the server doesn't run, or one of nats.Connect.
 func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
-	srv, err := s.running()
-	if err != nil {
-		return nil, fmt.Errorf("connect in process: %w", err)
-	}
-	nc, err := nats.Connect(nats.DefaultURL, append([]nats.Option{nats.InProcessServer(srv)}, opts...)...)
+	nc, err := nats.Connect(nats.DefaultURL, append([]nats.Option{nats.InProcessServer(s)}, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect in process: %w", err)
 	}
@@ -241,7 +234,8 @@ func (s *Server) Addr() net.Addr {
 
 // Health returns nil when the server can store, or why it can't: JetStream was switched off because
 // the folder can't be written to, or a stream met a write error (a full disk). JetStream doesn't
-// tell publishers; they wait in vain. The server has to be started again once the cause is gone.
+// tell publishers; they wait in vain. The server has to be started again once the cause is gone,
+// which [Server.Run] does.
 func (s *Server) Health() error {
 	srv, err := s.running()
 	if err != nil {
@@ -298,23 +292,4 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("shut down NATS server: %w", ctx.Err())
 	}
-}
-
-// roomFor returns what the streams in a folder may hold.
-func roomFor(dir string) (int64, error) {
-	free, err := freeBytes(dir)
-	if err != nil {
-		return 0, err
-	}
-	held := int64(0)
-	err = filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		if info, err := d.Info(); err == nil {
-			held += info.Size()
-		}
-		return nil
-	})
-	return held + free/10*9, err
 }

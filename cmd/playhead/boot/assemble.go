@@ -33,12 +33,11 @@ func (n *Node) assemble(ctx context.Context, s *stack) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	// A NATS server that is shut down while it starts races with itself, so it is let to start
-	// (a million events take 0.4 s) and then shut down.
-	if err := n.server.Start(context.WithoutCancel(ctx)); err != nil {
+	if err := n.server.Start(ctx); err != nil {
 		return err
 	}
 	s.push("embedded server", n.server.Shutdown)
+	s.start("mending", n.server.Run)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

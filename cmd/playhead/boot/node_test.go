@@ -186,7 +186,7 @@ func await(t *testing.T, what string, condition func() bool) {
 // steps is the teardown, in order.
 var steps = []string{
 	"not ready", "close sessions", "stop accepting", "HTTP server", "doors", "node", "streams",
-	"NATS drain: read", "NATS drain: tail", "NATS drain: publish", "embedded server",
+	"NATS drain: read", "NATS drain: tail", "NATS drain: publish", "mending", "embedded server",
 	"stop metrics", "metrics server", "ports",
 }
 
