@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"log/slog"
+	"time"
 )
 
 // ErrNoApp is returned by whoever looks an app up that doesn't exist.
@@ -37,6 +38,21 @@ type App struct {
 	// and when that changes. Without it watchlists are ignored.
 	Watchlist bool
 
+	// AllowedOrigins are the web pages that may connect, by the Origin that browsers send:
+	// "https://example.com" is exactly that origin, "example.com" that host with any scheme and
+	// port, "example.com:8080" with that port, "*.example.com" every host below it; "*" is any
+	// origin. Clients that send none aren't browsers and may always connect. Default: any.
+	AllowedOrigins []string
+
+	// AuthorizedConnections is how long a connection may be without a sign-in and without a
+	// subscription that needs a signature; then it is closed with 4009. Whole seconds, rounded
+	// up. Default: for ever.
+	AuthorizedConnections time.Duration
+
+	// CacheTTL is how long a cache channel's last event is given to new subscribers. Default
+	// 30 min.
+	CacheTTL time.Duration
+
 	// Webhooks are where the app's backend is told what happened. Default: nowhere.
 	Webhooks []Endpoint
 
@@ -63,6 +79,19 @@ func (a *App) Secret(key string) (string, bool) {
 	return "", false
 }
 
+// Cached returns for how long from now on a cache channel's last event is still given to new
+// subscribers; 0 when it isn't any more, and when there is none.
+func (a *App) Cached(last *Event, now time.Time) time.Duration {
+	if last == nil {
+		return 0
+	}
+	ttl := a.CacheTTL
+	if ttl == 0 {
+		ttl = 30 * time.Minute
+	}
+	return max(0, last.Time.Add(ttl).Sub(now))
+}
+
 // LogValue keeps secrets out of logs.
 func (a *App) LogValue() slog.Value { return slog.StringValue(string(a.ID)) }
 
@@ -77,6 +106,11 @@ type Limits struct {
 	PresenceUserIDChars   int // user_id, characters; default 128
 	PresenceUserInfoBytes int // user_info, bytes of JSON; default 1,024
 	ClientEventsPerSecond int // client events per connection and second; default 10
+
+	Connections                int // connections on one node; default: no limit
+	SubscriptionsPerConnection int // channels of one connection; default: no limit
+	BackendEventsPerSecond     int // events published over HTTP on one node, one per channel; default: no limit
+	ReadRequestsPerSecond      int // questions over HTTP on one node; default: no limit
 }
 
 // WithDefaults returns l with every zero field set to its default.

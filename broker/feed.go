@@ -41,8 +41,8 @@ func newFeed(n *Node, app AppID) *Feed {
 	return f
 }
 
-// run tails the log until ctx ends (the node stops, or nobody has used the feed for the linger
-// time) or the tail breaks.
+// run tails the log until ctx ends (the node stops, the app is retired, or nobody has used the feed for
+// the linger time) or the tail breaks.
 func (f *Feed) run(ctx context.Context) {
 	defer close(f.done)
 	if f.after != nil {
@@ -52,7 +52,7 @@ func (f *Feed) run(ctx context.Context) {
 	if err != nil {
 		f.err = err
 		if ctx.Err() != nil {
-			f.err = ErrClosed // a feed that somebody waits for is only canceled by the node's end
+			f.err = ErrClosed // what is canceled while somebody waits for it has no other reason
 		}
 		f.node.forget(f)
 		close(f.ready)

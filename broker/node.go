@@ -249,6 +249,21 @@ func (n *Node) forget(f *Feed) {
 	}
 }
 
+// Retire ends the feed of an app that no longer is, or is disabled. The sessions that have subscriptions
+// are closed with [TailBroken], those that haven't are when they want one: all of them are asked to come
+// back, and refused then. It doesn't wait for that. A session that was on its way when the app went may
+// still start another feed; so call it again after a while.
+func (n *Node) Retire(app AppID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	// One that Run has yet to start has nothing to end; it is there the next time.
+	if f := n.feeds[app]; f != nil && f.cancel != nil {
+		f.cancel()
+		delete(n.feeds, app)
+		n.cfg.Logger.Info("app retired here", "app", app)
+	}
+}
+
 // Notify tells the channel's subscribers on this node. Notices of one app must come one at a time
 // in the order of their serials; each lands in that order with every subscription.
 func (n *Node) Notify(notice *Notice) {

@@ -44,6 +44,7 @@ type Notice struct {
 	Exclude SocketID
 
 	// Serial orders the notices of an app: a snapshot of the members taken at serial n
-	// already contains every notice up to n. It is never 0.
+	// already contains every notice up to n. It is never 0, but for a CacheMiss, which no
+	// subscriber is told and no snapshot contains.
 	Serial uint64
 }

@@ -18,7 +18,7 @@ type Reason string
 
 // Why sessions are ended, whichever door serves them.
 const (
-	TailBroken   Reason = "tail_broken"   // the app's log can't be followed without a hole
+	TailBroken   Reason = "tail_broken"   // the app's log can't be, or is no longer, followed
 	GateOverflow Reason = "gate_overflow" // more was held during a replay than the gate may hold
 	Terminated   Reason = "terminated"    // a backend ended all connections of the user
 )

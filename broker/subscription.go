@@ -26,6 +26,10 @@ type held struct {
 	deliveries []*Delivery
 	bytes      int
 	overflow   bool
+
+	// after is not 0 when the gate has been opened, but events up to this serial are still to
+	// be left out and may yet come.
+	after uint64
 }
 
 // Channel returns the channel's name.
@@ -47,6 +51,10 @@ func (s *Subscription) deliver(d *Delivery) {
 		s.held = &held{}
 	}
 	h := s.held
+	if h.after > 0 {
+		s.deliverAfter(d)
+		return
+	}
 	if h.overflow {
 		return
 	}
@@ -59,19 +67,63 @@ func (s *Subscription) deliver(d *Delivery) {
 	h.deliveries = append(h.deliveries, d)
 }
 
+// deliverAfter passes d on unless it is an event that is to be left out. With the first event that
+// isn't followed by such a one the gate is like any other open gate. It is called with s.mu held.
+func (s *Subscription) deliverAfter(d *Delivery) {
+	after := s.held.after
+	if d.Event != nil && d.Event.Position.Serial >= after {
+		s.held = nil
+		s.open.Store(true)
+	}
+	if d.Event == nil || d.Event.Position.Serial > after {
+		s.subscriber.Deliver(d)
+	}
+}
+
 // Open releases what the gate held and lets later deliveries through. Notices with a serial up
 // to seen are left out: the snapshot that the session was answered with has them already. Pass 0
 // when there was no snapshot.
-func (s *Subscription) Open(seen uint64) {
+func (s *Subscription) Open(seen uint64) { s.OpenAfter(seen, Position{}) }
+
+// OpenAfter is Open for a subscription that begins later than at its seam: the session was given a
+// newer event, the channel's last one, and must not get that again, nor an older one after it. Events
+// up to from are left out, whether the gate holds them or they are still on their way. A from that
+// isn't a place in the log as the feed tails it, the zero Position for one, leaves out none.
+func (s *Subscription) OpenAfter(seen uint64, from Position) {
+	// What is at or before the cursor has been fanned out, so the gate holds it or never will.
+	var after uint64
+	pending := false
+	if !from.IsZero() {
+		if cursor := s.feed.Cursor(); cursor.Epoch == from.Epoch {
+			after = from.Serial
+			pending = after > cursor.Serial
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.held != nil {
 		for _, d := range s.held.deliveries {
-			if d.Notice == nil || d.Notice.Serial > seen {
+			switch {
+			case d.Notice != nil:
+				if d.Notice.Serial > seen {
+					s.subscriber.Deliver(d)
+				}
+			case after == 0: // also where events have no position
 				s.subscriber.Deliver(d)
+			default:
+				if d.Event.Position.Serial > after {
+					s.subscriber.Deliver(d)
+				}
+				if d.Event.Position.Serial >= after {
+					pending = false // it came between the look at the cursor and the lock
+				}
 			}
 		}
 		s.held = nil
+	}
+	if pending {
+		s.held = &held{after: after}
+		return
 	}
 	s.open.Store(true)
 }

@@ -16,6 +16,10 @@ const (
 	PongTimeout broker.Reason = "pong_timeout"
 	// Shutdown: the server is being taken down.
 	Shutdown broker.Reason = "shutdown"
+	// Restart: the server is being taken down, and the clients have no other to go to meanwhile.
+	Restart broker.Reason = "restart"
+	// Unauthorised: the client neither signed in nor subscribed with a signature in time.
+	Unauthorised broker.Reason = "unauthorized"
 	// BinaryMessage: the client sent something else than text.
 	BinaryMessage broker.Reason = "binary_message"
 	// InvalidUTF8: the client sent text that is none.
@@ -45,6 +49,8 @@ const (
 	pathNotFound       broker.Reason = "path_not_found"
 	unknownApp         broker.Reason = "unknown_app"
 	appDisabled        broker.Reason = "app_disabled"
+	appOverQuota       broker.Reason = "app_over_quota"
+	originNotAllowed   broker.Reason = "origin_not_allowed"
 	versionUnsupported broker.Reason = "version_unsupported"
 	tooMany            broker.Reason = "too_many_connections"
 	draining           broker.Reason = "draining"
@@ -64,8 +70,14 @@ func closing(why broker.Reason) (pusher.Code, string) {
 		return pusher.CodeOverCapacity, "Too slow: more waited for this connection than may"
 	case PongTimeout:
 		return pusher.CodePongMissing, pusher.CodePongMissing.Text()
+	case broker.Terminated:
+		return pusher.CodeUnauthorized, "You got disconnected by the app"
+	case Unauthorised:
+		return pusher.CodeUnauthorized, "Connection not authorized within timeout."
 	case Shutdown:
 		return pusher.CodeReconnect, pusher.CodeReconnect.Text()
+	case Restart:
+		return pusher.CodeOverCapacity, "Server is restarting"
 	case ProtocolError:
 		return pusher.Code(websocket.StatusProtocolError), "Not WebSocket"
 	case MessageTooBig:
@@ -80,6 +92,10 @@ func closing(why broker.Reason) (pusher.Code, string) {
 		return pusher.CodeUnknownApp, pusher.CodeUnknownApp.Text()
 	case appDisabled:
 		return pusher.CodeAppDisabled, pusher.CodeAppDisabled.Text()
+	case appOverQuota:
+		return pusher.CodeAppOverQuota, pusher.CodeAppOverQuota.Text()
+	case originNotAllowed:
+		return pusher.CodeUnauthorized, "Origin not allowed"
 	case versionUnsupported:
 		return pusher.CodeVersionUnsupported, pusher.CodeVersionUnsupported.Text()
 	case tooMany:

@@ -92,8 +92,10 @@ func (srv *Server) admit(r *http.Request, key string, s *session) (refused broke
 		return unavailable
 	case app.Disabled:
 		return appDisabled
+	case !originAllowed(app.AllowedOrigins, r.Header.Get("Origin")):
+		return originNotAllowed
 	}
-	if refused := srv.reserve(); refused != "" {
+	if refused := srv.reserve(app); refused != "" {
 		return refused
 	}
 	s.app = app
@@ -129,7 +131,7 @@ func (s *session) upgrade(w http.ResponseWriter, r *http.Request) error {
 		},
 	}, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{pusher.Subprotocol},
-		InsecureSkipVerify: true, // the protocol takes any origin; private channels are signed
+		InsecureSkipVerify: true, // the app says which origins may connect, by default any
 		CompressionMode:    websocket.CompressionDisabled,
 	})
 	if err != nil {
@@ -157,7 +159,7 @@ func (s *session) withdraw() {
 		s.feed.Release()
 	}
 	if s.app != nil {
-		s.server.unreserve()
+		s.server.unreserve(s.app)
 	}
 }
 

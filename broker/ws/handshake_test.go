@@ -81,6 +81,7 @@ func TestRefusals(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, path string
+		origin     string
 		edit       func(*harness, *Config)
 		prepare    func(t *testing.T, h *harness)
 		code       int
@@ -98,6 +99,16 @@ func TestRefusals(t *testing.T) {
 			name: "too many", path: "/app/key?protocol=7", code: 4100, result: "too_many_connections",
 			edit:    func(_ *harness, cfg *Config) { cfg.MaxConnections = 1 },
 			prepare: func(_ *testing.T, h *harness) { h.dial("") },
+		},
+		{
+			name: "over quota", path: "/app/key?protocol=7", code: 4004, result: "app_over_quota",
+			edit:    func(h *harness, _ *Config) { h.app.Limits.Connections = 1 },
+			prepare: func(_ *testing.T, h *harness) { h.dial("") },
+		},
+		{
+			name: "page of another origin", path: "/app/key?protocol=7", code: 4009, result: "origin_not_allowed",
+			origin: "https://evil.example",
+			edit:   func(h *harness, _ *Config) { h.app.AllowedOrigins = []string{"https://example.com"} },
 		},
 		{
 			name: "log away", path: "/app/key?protocol=7", code: 4100, result: "unavailable",
@@ -119,7 +130,11 @@ func TestRefusals(t *testing.T) {
 				if test.prepare != nil {
 					test.prepare(t, h)
 				}
-				c := h.open(test.path, nil)
+				header := http.Header{}
+				if test.origin != "" {
+					header.Set("Origin", test.origin)
+				}
+				c := h.open(test.path, header)
 				e := c.complaint()
 				if e.Code == nil || *e.Code != test.code {
 					t.Errorf("error code %v, want %d", e.Code, test.code)
@@ -150,6 +165,38 @@ func TestRefusedDontCount(t *testing.T) {
 		synctest.Wait()
 		h.dial("")
 	})
+}
+
+// An app's quota is its own, and a connection that has gone leaves its place.
+func TestConnectionQuota(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, func(h *harness, _ *Config) { h.app.Limits.Connections = 2 })
+		first, second := h.dial(""), h.dial("")
+		for range 2 {
+			if code, reason, _ := h.open("/app/key", nil).ended(); code != 4004 || reason != "Application is over connection quota" {
+				t.Errorf("closed with %d %q", code, reason)
+			}
+		}
+		h.open("/app/other", nil).established()
+		_ = second.ws.CloseNow()
+		synctest.Wait()
+		h.dial("")
+		first.sync()
+	})
+}
+
+// Who isn't a browser, and pages that the app allows, may connect.
+func TestAllowedOrigins(t *testing.T) {
+	t.Parallel()
+	h := start(t, func(h *harness, _ *Config) { h.app.AllowedOrigins = []string{"https://example.com", "*.example.org"} })
+	for _, origin := range []string{"", "https://example.com", "http://a.example.org:8080"} {
+		header := http.Header{}
+		if origin != "" {
+			header.Set("Origin", origin)
+		}
+		h.open("/app/key", header).established()
+	}
 }
 
 // Checklist 15: the subprotocol is echoed when it was offered, and only then.

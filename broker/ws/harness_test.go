@@ -50,6 +50,7 @@ type harness struct {
 	presence *presence.Registry
 	server   *Server
 	registry *prometheus.Registry
+	observer observer             // what webhooks are told
 	noticed  func(*broker.Notice) // called before the node learns of a notice; may be nil
 	stop     func()               // ends the server and the node and waits for them
 }
@@ -69,14 +70,14 @@ func start(tb testing.TB, edit func(h *harness, cfg *Config)) *harness {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	cfg := Config{Apps: all, Replay: player, Registerer: h.registry}
+	cfg := Config{Apps: all, Replay: player, Cache: h.memory, Observer: &h.observer, Registerer: h.registry}
 	if edit != nil {
 		edit(h, &cfg)
 	}
 	if h.node, err = broker.New(broker.Config{Log: h.log, Linger: -1, Registerer: h.registry}); err != nil {
 		tb.Fatal(err)
 	}
-	if h.presence, err = presence.New(presence.Config{Notifier: h}); err != nil {
+	if h.presence, err = presence.New(presence.Config{Notifier: h, Observer: &h.observer}); err != nil {
 		tb.Fatal(err)
 	}
 	cfg.Node, cfg.Presence = h.node, h.presence
@@ -88,6 +89,7 @@ func start(tb testing.TB, edit func(h *harness, cfg *Config)) *harness {
 	var server, node sync.WaitGroup
 	server.Go(func() { _ = h.server.Run(serving) })
 	node.Go(func() { _ = h.node.Run(nodeCtx) })
+	node.Go(func() { _ = h.presence.Run(nodeCtx) })
 	h.stop = sync.OnceFunc(func() {
 		stopServer()
 		server.Wait()
@@ -96,6 +98,32 @@ func start(tb testing.TB, edit func(h *harness, cfg *Config)) *harness {
 	})
 	tb.Cleanup(h.stop)
 	return h
+}
+
+// observer keeps what it is told.
+type observer struct {
+	mu      sync.Mutex
+	notices []broker.Notice // guarded by mu
+}
+
+// Notify implements [presence.Notifier].
+func (o *observer) Notify(n *broker.Notice) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.notices = append(o.notices, *n)
+}
+
+// channels returns the channels of the notices of a kind, in order.
+func (o *observer) channels(kind broker.NoticeKind) []broker.Channel {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var all []broker.Channel
+	for _, n := range o.notices {
+		if n.Kind == kind {
+			all = append(all, n.Channel)
+		}
+	}
+	return all
 }
 
 // Notify implements [presence.Notifier].

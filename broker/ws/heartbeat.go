@@ -10,11 +10,11 @@ import (
 // tick is the wheel's step, and the precision of all that hangs on it.
 const tick = time.Second
 
-// heartbeat finds silent clients: one wheel with a slot per tick for all sessions, where a timer
-// for each would cost more than the session. A session stands in the slot of the tick at which,
-// had it been silent until then, something would have to be done; whether it has been is looked
-// at only then. Every live session stands in exactly one slot, so the wheel is also the list of
-// them.
+// heartbeat finds silent clients, and those that must authorise and don't: one wheel with a slot per
+// tick for all sessions, where a timer for each would cost more than the session. A session stands in
+// the slot of the tick at which, had it been silent until then, something would have to be done;
+// whether it has been is looked at only then. Every live session stands in exactly one slot, so the
+// wheel is also the list of them.
 type heartbeat struct {
 	ping    uint32 // silence after which a session is pinged, in ticks
 	timeout uint32 // silence after which it is closed, in ticks
@@ -31,8 +31,10 @@ type pulse struct {
 	slot, place int // guarded by heartbeat.mu
 }
 
+// ticks returns a time in ticks, rounded up.
+func ticks(d time.Duration) uint32 { return uint32((d + tick - 1) / tick) }
+
 func newHeartbeat(pingAfter, pongTimeout time.Duration) *heartbeat {
-	ticks := func(d time.Duration) uint32 { return uint32((d + tick - 1) / tick) }
 	h := &heartbeat{ping: ticks(pingAfter), timeout: ticks(pingAfter) + ticks(pongTimeout)}
 	h.slots = make([][]*session, h.timeout+1)
 	return h
@@ -56,13 +58,16 @@ func (h *heartbeat) run(ctx context.Context) {
 // which something was last heard, so that nothing is noticed later than promised.
 func (h *heartbeat) turn() {
 	now := h.clock.Add(1)
-	var silent, dead []*session
+	var silent, dead, unknown []*session
 	h.mu.Lock()
 	slot := int(now % uint32(len(h.slots)))
 	due := h.slots[slot]
 	h.slots[slot] = nil
 	for _, s := range due {
 		switch silence := now - s.conn.heard.Load(); {
+		case s.deadline != 0 && now >= s.deadline && s.standing.CompareAndSwap(pending, expired):
+			unknown = append(unknown, s)
+			h.put(s, now+h.timeout)
 		case silence >= h.timeout:
 			dead = append(dead, s)
 			h.put(s, now+h.timeout)
@@ -78,13 +83,20 @@ func (h *heartbeat) turn() {
 		h.metrics.pings.Inc()
 		s.send(pingFrame)
 	}
+	for _, s := range unknown {
+		s.Close(Unauthorised)
+	}
 	for _, s := range dead {
 		s.Close(PongTimeout)
 	}
 }
 
-// put places s in the slot of a tick. It is called with h.mu held.
+// put places s in the slot of a tick, or of the one at which it must have authorised if that comes
+// before. It is called with h.mu held.
 func (h *heartbeat) put(s *session, at uint32) {
+	if s.deadline > h.clock.Load() && s.standing.Load() == pending {
+		at = min(at, s.deadline)
+	}
 	slot := int(at % uint32(len(h.slots)))
 	s.pulse = pulse{slot: slot, place: len(h.slots[slot])}
 	h.slots[slot] = append(h.slots[slot], s)

@@ -2,6 +2,7 @@ package ws
 
 import (
 	"encoding/binary"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -133,4 +134,88 @@ func TestWheelForgets(t *testing.T) {
 			t.Fatalf("%d on the wheel after %d of %d went", got, i+1, len(all))
 		}
 	}
+}
+
+// Checklist 97: in an app that wants its clients to authorise, who has neither signed in nor subscribed
+// with a signature in time is closed with 4009, however lively it is; who has, stays, whatever it does
+// then.
+func TestAuthorizedConnections(t *testing.T) {
+	t.Parallel()
+	for _, within := range []time.Duration{10 * time.Second, 9500 * time.Millisecond, 5 * time.Minute} { // the last is more than a turn of the wheel
+		t.Run(within.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := start(t, func(h *harness, _ *Config) { h.app.AuthorizedConnections = within })
+				time.Sleep(300 * time.Millisecond) // between two ticks
+				began := time.Now()
+				silent, lively, refused := h.dial(""), h.dial(""), h.dial("")
+				user, private, member := h.dial(""), h.dial(""), h.dial("")
+				lively.subscribe("public")
+				refused.sendSubscribe("presence-a", "")
+				refused.refusal("presence-a")
+				refused.sendSubscribe("#server-to-user-ada", "")
+				refused.refusal("#server-to-user-ada")
+				refused.send(`{"event":"pusher:signin","data":{"auth":"x:y","user_data":"{\"id\":\"ada\"}"}}`)
+				refused.complaint()
+				user.signIn(`{"id":"ada"}`)
+				private.subscribe("private-a")
+				private.send(`{"event":"pusher:unsubscribe","data":{"channel":"private-a"}}`)
+				member.subscribeAs("presence-b", `{"user_id":"1"}`)
+
+				var closing sync.WaitGroup
+				for name, c := range map[string]*client{"silent": silent, "lively": lively, "refused": refused} {
+					c.patience = time.Hour
+					closing.Go(func() {
+						code, reason, before := c.ended()
+						if code != 4009 || reason != "Connection not authorized within timeout." || len(before) == 0 || before[len(before)-1].Event != "pusher:error" {
+							t.Errorf("%s: closed with %d %q after %v", name, code, reason, before)
+						}
+						if took := time.Since(began); took < within || took > within.Round(time.Second)+time.Second {
+							t.Errorf("%s: closed after %v, want %v", name, took, within)
+						}
+					})
+				}
+				for _, c := range []*client{user, private, member} {
+					c.patience = time.Hour
+					go func() { _, _ = c.receive() }() // answers the server's pings
+				}
+				for time.Since(began) < within-8*time.Second { // its last word is not long before the end
+					time.Sleep(8 * time.Second)
+					lively.send(`{"event":"pusher:ping"}`)
+				}
+				closing.Wait()
+				time.Sleep(within + time.Minute)
+				if got := h.metric("playhead_connections"); got != 3 {
+					t.Errorf("connections that authorised and are there: %v, want 3", got)
+				}
+				if got := h.metric("playhead_closes_total", "reason=unauthorized"); got != 3 {
+					t.Errorf("closes for unauthorized: %v, want 3", got)
+				}
+			})
+		})
+	}
+}
+
+// Forced: a client authorises when its time has just run out. It is not told that it did, because it
+// is about to be closed.
+func TestAuthorisesTooLate(t *testing.T) {
+	t.Parallel()
+	h := start(t, func(h *harness, _ *Config) { h.app.AuthorizedConnections = time.Hour })
+	c := h.dial("")
+	for _, s := range h.server.heartbeat.sessions() {
+		s.standing.Store(expired)
+	}
+	c.sendSignIn(`{"id":"ada"}`)
+	c.sendSubscribe("private-a", "")
+	c.sync()
+	if n := len(h.presence.Connections("1", "ada")); n != 0 {
+		t.Errorf("signed in on %d connections", n)
+	}
+	for _, s := range h.server.heartbeat.sessions() {
+		s.Close(Unauthorised)
+	}
+	if code, _, before := c.ended(); code != 4009 || len(before) != 1 {
+		t.Errorf("closed with %d after %v", code, before)
+	}
+	await(t, "its channel is vacated", func() bool { return len(h.presence.Occupied("1", "")) == 0 })
 }

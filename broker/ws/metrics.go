@@ -14,6 +14,7 @@ type metrics struct {
 	closes       *prometheus.CounterVec
 	received     *prometheus.CounterVec
 	clientEvents *prometheus.CounterVec
+	recalls      *prometheus.CounterVec
 	pings        prometheus.Counter
 	writes       prometheus.Counter
 	frames       prometheus.Counter
@@ -44,11 +45,15 @@ func newMetrics(r prometheus.Registerer, queued func() float64) *metrics {
 		}, []string{"reason"}),
 		received: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "playhead_frames_received_total",
-			Help: "Messages from clients, by kind (ping, pong, subscribe, unsubscribe, client_event, unsupported, malformed).",
+			Help: "Messages from clients, by kind (ping, pong, subscribe, unsubscribe, signin, client_event, unsupported, malformed).",
 		}, []string{"kind"}),
 		clientEvents: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "playhead_client_events_total",
 			Help: "Client events, by app and result (stored, rejected, rate_limited, unavailable).",
+		}, []string{"app", "result"}),
+		recalls: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "playhead_cache_subscriptions_total",
+			Help: "Subscriptions to cache channels, by app and what they were given (event, miss, or unavailable: a miss because the log could not be read).",
 		}, []string{"app", "result"}),
 		pings: f.NewCounter(prometheus.CounterOpts{
 			Name: "playhead_heartbeat_pings_total",
@@ -83,4 +88,8 @@ func (m *metrics) closed(why broker.Reason) { m.closes.WithLabelValues(string(wh
 
 func (m *metrics) clientEvent(app broker.AppID, result string) {
 	m.clientEvents.WithLabelValues(string(app), result).Inc()
+}
+
+func (m *metrics) cached(app broker.AppID, result string) {
+	m.recalls.WithLabelValues(string(app), result).Inc()
 }

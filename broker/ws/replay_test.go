@@ -39,9 +39,12 @@ func TestReturn(t *testing.T) {
 		t.Errorf("event %+v, want id %s and position %s", got, first.ID, first.Position)
 	}
 	_ = c.ws.CloseNow()
+	witness := h.dial("")
+	witness.subscribe("other")
 	for i := range 5 {
 		h.publish("private-orders", fmt.Sprint("missed-", i), "{}")
 		h.publish("other", "noise", "{}")
+		witness.expect("noise") // the node's cursor is behind both
 	}
 	for _, visit := range []struct {
 		name, position string

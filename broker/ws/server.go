@@ -2,19 +2,13 @@ package ws
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/playhead/playhead/broker"
-	"github.com/playhead/playhead/broker/presence"
-	"github.com/playhead/playhead/replay"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Apps finds the app that a client wants to connect to.
@@ -24,125 +18,6 @@ type Apps interface {
 	ByKey(ctx context.Context, key string) (*broker.App, error)
 }
 
-// Config configures a [Server].
-type Config struct {
-	Apps     Apps               // finds apps; required
-	Node     *broker.Node       // publishes and delivers; required
-	Presence *presence.Registry // knows who is in a channel; required
-	Replay   *replay.Replayer   // reads what returning clients missed; required
-
-	// PathPrefix stands before /app/{key} in the paths that are served. Default: nothing.
-	PathPrefix string
-
-	// ActivityTimeout is announced to clients: after so much silence of the server they ping.
-	// Whole seconds. Default 120 s.
-	ActivityTimeout time.Duration
-
-	// PingAfter is the silence of a client after which the server sends a WebSocket ping.
-	// Rounded up to seconds. Default 45 s.
-	PingAfter time.Duration
-
-	// PongTimeout is the further silence after which the session is closed with [PongTimeout],
-	// and how long a client may take nothing of an answer it asked for. Rounded up to seconds.
-	// Default 30 s.
-	PongTimeout time.Duration
-
-	// QueueBytes bounds what waits for one client. Over it the session is closed with
-	// [SlowReader]; one frame that waits alone is always kept, whatever its size. Default 1 MiB.
-	QueueBytes int
-
-	// MaxMessageBytes is the largest message a client may send; a larger one ends the session
-	// with code 1009. Default 64 KiB.
-	MaxMessageBytes int
-
-	// MaxConnections is how many connections there may be; further ones are refused with code
-	// 4100. Default: no limit.
-	MaxConnections int
-
-	// Flushers is how many goroutines write. Default GOMAXPROCS.
-	Flushers int
-
-	// FlushInterval is the longest time a flusher waits, under load, for frames to merge.
-	// Default 5 ms; −1 is none: each frame is written at once.
-	FlushInterval time.Duration
-
-	// DrainTime is over how long [Server.Drain] spreads the goodbyes. Default 5 s; −1 is none:
-	// all at once.
-	DrainTime time.Duration
-
-	// Logger takes lifecycle and, at Debug, sessions. Default: discard.
-	Logger *slog.Logger
-
-	// Registerer takes the metrics. Default: a registry of its own, seen by nobody.
-	Registerer prometheus.Registerer
-}
-
-// check reports what is wrong with cfg and fills in the defaults.
-func (cfg *Config) check() error {
-	var errs []error
-	for _, part := range []struct {
-		name    string
-		missing bool
-	}{
-		{"apps", cfg.Apps == nil},
-		{"node", cfg.Node == nil},
-		{"presence", cfg.Presence == nil},
-		{"replay", cfg.Replay == nil},
-	} {
-		if part.missing {
-			errs = append(errs, fmt.Errorf("%s: required", part.name))
-		}
-	}
-	for _, d := range []struct {
-		name   string
-		field  *time.Duration
-		value  time.Duration
-		noneOK bool
-	}{
-		{"activity timeout", &cfg.ActivityTimeout, 120 * time.Second, false},
-		{"ping after", &cfg.PingAfter, 45 * time.Second, false},
-		{"pong timeout", &cfg.PongTimeout, 30 * time.Second, false},
-		{"flush interval", &cfg.FlushInterval, 5 * time.Millisecond, true},
-		{"drain time", &cfg.DrainTime, 5 * time.Second, true},
-	} {
-		switch {
-		case *d.field == 0:
-			*d.field = d.value
-		case *d.field == -1 && d.noneOK:
-			*d.field = 0
-		case *d.field < 0:
-			errs = append(errs, fmt.Errorf("%s: %v is negative", d.name, *d.field))
-		}
-	}
-	for _, n := range []struct {
-		name  string
-		field *int
-		value int
-	}{
-		{"queue bytes", &cfg.QueueBytes, 1 << 20},
-		{"max message bytes", &cfg.MaxMessageBytes, 64 << 10},
-		{"max connections", &cfg.MaxConnections, 0},
-		{"flushers", &cfg.Flushers, runtime.GOMAXPROCS(0)},
-	} {
-		if *n.field < 0 {
-			errs = append(errs, fmt.Errorf("%s: %d is negative", n.name, *n.field))
-		}
-		if *n.field == 0 {
-			*n.field = n.value
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("ws: %w", err)
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Registerer == nil {
-		cfg.Registerer = prometheus.NewRegistry()
-	}
-	return nil
-}
-
 // Server serves WebSocket clients. Its methods are safe for concurrent use.
 type Server struct {
 	cfg       Config
@@ -150,13 +25,16 @@ type Server struct {
 	heartbeat *heartbeat
 	flushers  []*flusher
 	next      atomic.Uint32 // picks the flusher of the next connection
+	recall    *recall
+	misses    misses
 
 	wake chan struct{} // sessions are waiting
 	gone chan struct{} // the last connection may have gone
 
 	mu          sync.Mutex
-	connections int  // guarded by mu; admitted and not gone, established or not
-	draining    bool // guarded by mu; no new connections
+	connections int                  // guarded by mu; admitted and not gone, established or not
+	ofApp       map[broker.AppID]int // guarded by mu; the same by app, of those that have any
+	draining    bool                 // guarded by mu; no new connections
 
 	waitingMu sync.Mutex // taken with mu, or with a queue's lock, held; under it no other lock is
 	waiting   []*session // guarded by waitingMu; sessions that want a goroutine of Run's
@@ -170,6 +48,8 @@ func New(cfg Config) (*Server, error) {
 	srv := &Server{
 		cfg:       cfg,
 		heartbeat: newHeartbeat(cfg.PingAfter, cfg.PongTimeout),
+		recall:    newRecall(cfg.Cache),
+		ofApp:     map[broker.AppID]int{},
 		wake:      make(chan struct{}, 1),
 		gone:      make(chan struct{}, 1),
 	}
@@ -265,7 +145,7 @@ func (srv *Server) refuseNew() {
 }
 
 // reserve counts a connection in, unless there are too many or the server is going down.
-func (srv *Server) reserve() (refused broker.Reason) {
+func (srv *Server) reserve(app *broker.App) (refused broker.Reason) {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	switch {
@@ -273,15 +153,21 @@ func (srv *Server) reserve() (refused broker.Reason) {
 		return draining
 	case srv.cfg.MaxConnections > 0 && srv.connections >= srv.cfg.MaxConnections:
 		return tooMany
+	case app.Limits.Connections > 0 && srv.ofApp[app.ID] >= app.Limits.Connections:
+		return appOverQuota
 	}
 	srv.connections++
+	srv.ofApp[app.ID]++
 	return ""
 }
 
 // unreserve counts a connection out.
-func (srv *Server) unreserve() {
+func (srv *Server) unreserve(app *broker.App) {
 	srv.mu.Lock()
 	srv.connections--
+	if srv.ofApp[app.ID]--; srv.ofApp[app.ID] == 0 {
+		delete(srv.ofApp, app.ID)
+	}
 	last := srv.connections == 0
 	srv.mu.Unlock()
 	if last {
@@ -299,6 +185,9 @@ func (srv *Server) arrive(s *session, first []byte) bool {
 	}
 	srv.metrics.connections.WithLabelValues(string(s.app.ID)).Inc()
 	s.send(first)
+	if within := s.app.AuthorizedConnections; within > 0 {
+		s.deadline = srv.heartbeat.clock.Load() + 1 + ticks(within) // the present tick has begun already
+	}
 	srv.heartbeat.add(s)
 	srv.wait(s)
 	return true
@@ -307,7 +196,7 @@ func (srv *Server) arrive(s *session, first []byte) bool {
 // depart lets go of a session that has ended.
 func (srv *Server) depart(s *session) {
 	srv.heartbeat.remove(s)
-	srv.unreserve()
+	srv.unreserve(s.app)
 }
 
 // poke leaves word that something is to be looked at. Once is enough.
@@ -319,7 +208,7 @@ func poke(to chan<- struct{}) {
 }
 
 // Drain refuses new connections and asks every client to come back, which then meets another
-// node: the goodbyes are spread over the drain time, or half of what ctx leaves if that is less,
+// node or, when this one is alone, its next life: the goodbyes are spread over the drain time, or half of what ctx leaves if that is less,
 // so that the clients don't arrive there all at once. It returns nil when all have gone. When ctx
 // ends before, the rest is cut off and the error says how many that were.
 func (srv *Server) Drain(ctx context.Context) error {
@@ -329,6 +218,10 @@ func (srv *Server) Drain(ctx context.Context) error {
 	span := srv.cfg.DrainTime
 	if deadline, ok := ctx.Deadline(); ok {
 		span = max(0, min(span, time.Until(deadline)/2))
+	}
+	why := Shutdown
+	if srv.cfg.Alone {
+		why = Restart
 	}
 	started := time.Now()
 	pause := time.NewTimer(0)
@@ -342,7 +235,7 @@ func (srv *Server) Drain(ctx context.Context) error {
 			case <-ctx.Done():
 			}
 		}
-		s.Close(Shutdown)
+		s.Close(why)
 	}
 	for srv.count() > 0 {
 		select {

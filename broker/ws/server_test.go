@@ -58,6 +58,32 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// Who has no other node to go to is asked back after a second: at once it would find nobody.
+func TestDrainAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, func(_ *harness, cfg *Config) { cfg.Alone = true })
+		c := h.dial("")
+		var leaving sync.WaitGroup
+		leaving.Go(func() {
+			if code, reason, _ := c.ended(); code != 4100 || reason != "Server is restarting" {
+				t.Errorf("closed with %d %q", code, reason)
+			}
+			// It may be quicker than the server.
+			if code, _, _ := h.open("/app/key", nil).ended(); code != 4100 {
+				t.Errorf("back too early: closed with %d", code)
+			}
+		})
+		if err := h.server.Drain(t.Context()); err != nil {
+			t.Errorf("drain: %v", err)
+		}
+		leaving.Wait()
+		if got := h.metric("playhead_closes_total", "reason=restart"); got != 1 {
+			t.Errorf("closes for restart: %v", got)
+		}
+	})
+}
+
 // Who does not leave in time is cut off, and Drain says so; a short deadline shortens the spread.
 func TestDrainDeadline(t *testing.T) {
 	t.Parallel()

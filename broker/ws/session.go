@@ -22,23 +22,42 @@ type session struct {
 	positioned atomic.Bool // opted in to positions, for good
 	pulse      pulse       // the heartbeat's
 
-	server *Server
-	app    *broker.App // as it was when the client came
-	feed   *broker.Feed
-	id     broker.SocketID
-	ws     *websocket.Conn
-	subs   subscriptions
-	rate   rate
-	reader reader
+	server  *Server
+	app     *broker.App // as it was when the client came
+	feed    *broker.Feed
+	id      broker.SocketID
+	ws      *websocket.Conn
+	account *account // who is signed in; nil for nobody
+	subs    subscriptions
+	rate    rate
+	reader  reader
+
+	deadline uint32        // by the heartbeat's clock, when it must have authorised; 0 for never
+	standing atomic.Uint32 // whether it has: pending, vouched or expired
+}
+
+// The standings of a session. It leaves the first once, for one of the others.
+const (
+	pending uint32 = iota // hasn't authorised yet
+	vouched               // has signed in, or subscribed with a signature
+	expired               // had done neither in time
+)
+
+// vouch notes that the client has authorised. It reports false when its time was over before; the
+// session is being closed then, and must not be told that it was a success.
+func (s *session) vouch() bool {
+	return s.standing.CompareAndSwap(pending, vouched) || s.standing.Load() == vouched
 }
 
 // Deliver implements [broker.Subscriber].
-func (s *session) Deliver(d *broker.Delivery) {
-	form := broker.Plain
+func (s *session) Deliver(d *broker.Delivery) { s.send(d.Encoded(s.form(), encodeDelivery)) }
+
+// form is the wire form that the client gets.
+func (s *session) form() broker.Form {
 	if s.positioned.Load() {
-		form = broker.Positioned
+		return broker.Positioned
 	}
-	s.send(d.Encoded(form, encodeDelivery))
+	return broker.Plain
 }
 
 // send queues a frame, and ends the session when it does not fit.
@@ -128,6 +147,9 @@ func (s *session) handle(ctx context.Context, message []byte) {
 	case pusher.EventUnsubscribe:
 		received.WithLabelValues("unsubscribe").Inc()
 		s.unsubscribe(f)
+	case pusher.EventSignIn:
+		received.WithLabelValues("signin").Inc()
+		s.signIn(f)
 	default:
 		if isClientEvent(f.Event) {
 			received.WithLabelValues("client_event").Inc()

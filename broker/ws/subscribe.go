@@ -3,6 +3,7 @@ package ws
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/playhead/playhead/broker"
 	"github.com/playhead/playhead/broker/presence"
@@ -31,7 +32,9 @@ func (s *session) subscribe(ctx context.Context, f pusher.Frame) {
 			s.complain(pusher.CodeNone, pusher.AlreadySubscribed(q.Channel))
 			return
 		}
-		member, err = s.authorise(q)
+		if err = s.checkSubscriptions(); err == nil {
+			member, err = s.authorise(q)
+		}
 	}
 	if err == nil && q.Rewind {
 		err = errRewind
@@ -46,11 +49,22 @@ func (s *session) subscribe(ctx context.Context, f pusher.Frame) {
 // errRewind refuses what this server can't do.
 var errRewind = errors.New("rewind is not supported")
 
+// checkSubscriptions says whether the client may have one more channel.
+func (s *session) checkSubscriptions() error {
+	if most := s.app.Limits.SubscriptionsPerConnection; most > 0 && len(s.subs.list) >= most {
+		return fmt.Errorf("%w: at most %d are allowed", errTooManyChannels, most)
+	}
+	return nil
+}
+
 // authorise checks that the client may have the channel, and reads who it is in a presence channel.
 func (s *session) authorise(q pusher.Subscribe) (*broker.Member, error) {
 	kind := pusher.KindOf(q.Channel)
 	if kind == pusher.ServerToUser {
-		return nil, errNotSignedIn
+		if !s.owns(q.Channel) {
+			return nil, errors.New(pusher.NotSignedIn(q.Channel))
+		}
+		return nil, nil
 	}
 	if !kind.NeedsAuth() {
 		return nil, nil
@@ -61,10 +75,16 @@ func (s *session) authorise(q pusher.Subscribe) (*broker.Member, error) {
 	if !kind.Presence() {
 		return nil, nil
 	}
-	if q.ChannelData == nil {
-		return nil, errNoMember
+	var m broker.Member
+	var err error
+	switch {
+	case q.ChannelData != nil:
+		m, err = pusher.ReadMember(*q.ChannelData, s.app.Limits)
+	case s.account != nil:
+		m, err = s.account.user.Member(s.app.Limits)
+	default:
+		err = errNoMember
 	}
-	m, err := pusher.ReadMember(*q.ChannelData, s.app.Limits)
 	if err != nil {
 		return nil, err
 	}
@@ -72,11 +92,13 @@ func (s *session) authorise(q pusher.Subscribe) (*broker.Member, error) {
 }
 
 var (
-	errNotSignedIn = errors.New("the connection is not signed in as this user")
-	errNoMember    = errors.New("Missing parameter: data.channel_data")
+	errNoMember        = errors.New("Missing parameter: data.channel_data")
+	errTooManyChannels = errors.New("Too many subscriptions of one connection")
 )
 
-// join registers the client, and answers it with what it asked for.
+// join registers the client, and answers it with what it asked for. What a cache channel's last event
+// is, is asked after the client is registered: an event that comes after it then comes through the
+// gate. That last event can be newer than the seam, and is where the subscription begins then.
 func (s *session) join(ctx context.Context, q pusher.Subscribe, member *broker.Member) {
 	sub, seam, err := s.feed.Subscribe(q.Channel, s.id, s)
 	if err != nil {
@@ -90,11 +112,12 @@ func (s *session) join(ctx context.Context, q pusher.Subscribe, member *broker.M
 		return
 	}
 	s.subs.add(joined{sub: sub, member: member})
+	kind := pusher.KindOf(q.Channel)
+	if kind.NeedsAuth() && !s.vouch() {
+		return
+	}
 	var missed replay.Result
 	a := pusher.Answer{Channel: q.Channel, Members: there.Members}
-	if s.positioned.Load() {
-		a.Position = seam
-	}
 	if q.Resume != nil {
 		missed = s.server.cfg.Replay.Replay(ctx, replay.Request{
 			App:          s.app.ID,
@@ -106,11 +129,43 @@ func (s *session) join(ctx context.Context, q pusher.Subscribe, member *broker.M
 		})
 		a.Resumed = &pusher.Resumed{Recovered: missed.Reason == "", Count: len(missed.Events), Reason: string(missed.Reason)}
 	}
+	// Who has recovered has the channel's last event, and where it was told of it, too.
+	caches := kind.Cache() && (q.Resume == nil || missed.Reason != "")
+	var last *broker.Delivery
+	begin := seam
+	if caches {
+		last = s.recall(ctx, q.Channel)
+	}
+	if last != nil {
+		begin = later(seam, last.Event.Position)
+	}
+	if s.positioned.Load() {
+		a.Position = begin
+	}
 	s.answer(ctx, textFrame(pusher.AppendSubscriptionSucceeded(reserve(256), a)))
 	if q.Resume != nil {
-		s.replay(ctx, q.Channel, seam, missed)
+		s.replay(ctx, q.Channel, begin, missed)
 	}
-	sub.Open(there.Serial)
+	switch {
+	case last != nil:
+		s.answer(ctx, last.Encoded(s.form(), encodeDelivery))
+	case caches:
+		s.answer(ctx, textFrame(pusher.AppendCacheMiss(reserve(128), q.Channel)))
+	}
+	if begin != seam {
+		sub.OpenAfter(there.Serial, begin)
+	} else {
+		sub.Open(there.Serial)
+	}
+}
+
+// later returns the later of two places in one life of a log. A place in another life tells nothing:
+// the feed is about to notice, and sends the session home.
+func later(seam, p broker.Position) broker.Position {
+	if p.Epoch == seam.Epoch && p.Serial > seam.Serial {
+		return p
+	}
+	return seam
 }
 
 // replay sends what the client missed, or says that it can't be had.
@@ -140,7 +195,7 @@ func (s *session) refuse(ch broker.Channel, err error) {
 // refusal chooses what a refused subscribe is answered with.
 func refusal(err error) pusher.Refusal {
 	switch {
-	case errors.Is(err, presence.ErrFull):
+	case errors.Is(err, presence.ErrFull), errors.Is(err, errTooManyChannels):
 		return pusher.ChannelFull
 	case errors.Is(err, pusher.ErrMemberSize):
 		return pusher.MemberTooLarge
@@ -179,15 +234,25 @@ func (s *session) part(j joined) {
 
 // entry is the client's place in a channel; joining and leaving must give the same.
 func (s *session) entry(ch broker.Channel, member *broker.Member) presence.Entry {
-	return presence.Entry{App: s.app.ID, Channel: ch, Socket: s.id, Member: member}
+	kind := pusher.KindOf(ch)
+	own := kind == pusher.ServerToUser
+	return presence.Entry{
+		App:      s.app.ID,
+		Channel:  ch,
+		Socket:   s.id,
+		Member:   member,
+		Counted:  s.app.SubscriptionCount && !kind.Presence() && !own,
+		Unlisted: own,
+	}
 }
 
-// leave ends all subscriptions.
+// leave ends all subscriptions and the login.
 func (s *session) leave() {
 	for _, j := range s.subs.list {
 		s.part(j)
 	}
 	s.subs = subscriptions{}
+	s.signOut()
 }
 
 // joined is a channel the client is in.

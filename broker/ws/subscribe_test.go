@@ -124,6 +124,27 @@ func TestManyChannels(t *testing.T) {
 	c.sync()
 }
 
+// Over the app's limit a subscribe is refused and nothing else changes; one that is ended makes room.
+func TestSubscriptionsPerConnection(t *testing.T) {
+	t.Parallel()
+	h := start(t, func(h *harness, _ *Config) { h.app.Limits.SubscriptionsPerConnection = 2 })
+	c := h.dial("")
+	c.subscribe("a")
+	c.subscribe("private-b")
+	c.sendSubscribe("c", "")
+	if e := c.refusal("c"); e.Type != "LimitReached" || e.Status != 4100 {
+		t.Errorf("one too many: %+v", e)
+	}
+	c.sendSubscribe("a", "")
+	c.complaint() // it has that one already
+	h.publish("c", "not for it", "{}")
+	h.publish("a", "still here", "{}")
+	c.expect("still here")
+	c.send(`{"event":"pusher:unsubscribe","data":{"channel":"a"}}`)
+	c.subscribe("c")
+	h.dial("").subscribe("a")
+}
+
 // The list of subscriptions and its index agree, whatever comes and goes.
 func TestSubscriptionsList(t *testing.T) {
 	t.Parallel()
@@ -197,9 +218,42 @@ func TestPrivateChannels(t *testing.T) {
 		}
 		c.send(`{"event":"pusher:subscribe","data":{"channel":%q,"channel_data":%q,"auth":%q}}`, ch, data, signed(young, c.id, ch, &data))
 		c.expect("pusher_internal:subscription_succeeded")
+		if pusher.KindOf(ch).Cache() {
+			c.expect("pusher:cache_miss")
+		}
 	}
 	h.publish("bystander", "still here", "{}")
 	c.expect("still here")
+}
+
+// Checklist 76, 77: what is published to an encrypted channel is handed on as it came, whatever it is,
+// and a secret that strays into a subscribe is no matter.
+func TestEncryptedChannels(t *testing.T) {
+	t.Parallel()
+	h := start(t, nil)
+	for _, ch := range []broker.Channel{"private-encrypted-a", "private-encrypted-cache-a"} {
+		live, late := h.dial(""), h.dial("")
+		live.subscribeAs(ch, "", `"shared_secret":"g3Au6SZ+UCU+IMfFsFva0rq+Gi4tzSHR6WCcWZbS9sY="`)
+		if pusher.KindOf(ch).Cache() {
+			live.miss(ch)
+		}
+		for _, data := range []string{
+			`{"nonce":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYX","ciphertext":"KbHG2c0O/QvsOX9axl0ZXUsGOTg4jptpepk4mkQk7UWK7w=="}`,
+			`{"ciphertext" : "\/" }`,
+			"plain text",
+			"",
+		} {
+			h.publish(ch, "e", data)
+			if f := live.expect("e"); f.text(t) != data {
+				t.Errorf("%s: %s became %s", ch, data, f.text(t))
+			}
+		}
+		e := h.publish(ch, "e", `{"nonce":"n","ciphertext":"c"}`)
+		late.subscribe(ch)
+		if pusher.KindOf(ch).Cache() {
+			late.cached(e)
+		}
+	}
 }
 
 type presenceDoc struct {

@@ -1,0 +1,146 @@
+package ws
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/playhead/playhead/broker"
+	"github.com/playhead/playhead/broker/presence"
+	"github.com/playhead/playhead/replay"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Config configures a [Server].
+type Config struct {
+	Apps     Apps               // finds apps; required
+	Node     *broker.Node       // publishes and delivers; required
+	Presence *presence.Registry // knows who is in a channel; required
+	Replay   *replay.Replayer   // reads what returning clients missed; required
+
+	// Cache knows the last events of cache channels. Default: the medium has none, and who
+	// subscribes to a cache channel is told that it is empty.
+	Cache broker.Cache
+
+	// Observer is told of cache channels that are empty when a client subscribes: the road to
+	// webhooks. It must not block. Default: nobody.
+	Observer presence.Notifier
+
+	// PathPrefix stands before /app/{key} in the paths that are served. Default: nothing.
+	PathPrefix string
+
+	// ActivityTimeout is announced to clients: after so much silence of the server they ping.
+	// Whole seconds. Default 120 s.
+	ActivityTimeout time.Duration
+
+	// PingAfter is the silence of a client after which the server sends a WebSocket ping.
+	// Rounded up to seconds. Default 45 s.
+	PingAfter time.Duration
+
+	// PongTimeout is the further silence after which the session is closed with [PongTimeout],
+	// and how long a client may take nothing of an answer it asked for. Rounded up to seconds.
+	// Default 30 s.
+	PongTimeout time.Duration
+
+	// QueueBytes bounds what waits for one client. Over it the session is closed with
+	// [SlowReader]; one frame that waits alone is always kept, whatever its size. Default 1 MiB.
+	QueueBytes int
+
+	// MaxMessageBytes is the largest message a client may send; a larger one ends the session
+	// with code 1009. Default 64 KiB.
+	MaxMessageBytes int
+
+	// MaxConnections is how many connections there may be; further ones are refused with code
+	// 4100. Default: no limit.
+	MaxConnections int
+
+	// Flushers is how many goroutines write. Default GOMAXPROCS.
+	Flushers int
+
+	// FlushInterval is the longest time a flusher waits, under load, for frames to merge.
+	// Default 5 ms; −1 is none: each frame is written at once.
+	FlushInterval time.Duration
+
+	// Alone says that no other node serves these clients. [Server.Drain] then asks them to come
+	// back after a second instead of at once: a port that nobody listens on holds a client up
+	// for longer.
+	Alone bool
+
+	// DrainTime is over how long [Server.Drain] spreads the goodbyes. Default 5 s; −1 is none:
+	// all at once.
+	DrainTime time.Duration
+
+	// Logger takes lifecycle and, at Debug, sessions. Default: discard.
+	Logger *slog.Logger
+
+	// Registerer takes the metrics. Default: a registry of its own, seen by nobody.
+	Registerer prometheus.Registerer
+}
+
+// check reports what is wrong with cfg and fills in the defaults.
+func (cfg *Config) check() error {
+	var errs []error
+	for _, part := range []struct {
+		name    string
+		missing bool
+	}{
+		{"apps", cfg.Apps == nil},
+		{"node", cfg.Node == nil},
+		{"presence", cfg.Presence == nil},
+		{"replay", cfg.Replay == nil},
+	} {
+		if part.missing {
+			errs = append(errs, fmt.Errorf("%s: required", part.name))
+		}
+	}
+	for _, d := range []struct {
+		name   string
+		field  *time.Duration
+		value  time.Duration
+		noneOK bool
+	}{
+		{"activity timeout", &cfg.ActivityTimeout, 120 * time.Second, false},
+		{"ping after", &cfg.PingAfter, 45 * time.Second, false},
+		{"pong timeout", &cfg.PongTimeout, 30 * time.Second, false},
+		{"flush interval", &cfg.FlushInterval, 5 * time.Millisecond, true},
+		{"drain time", &cfg.DrainTime, 5 * time.Second, true},
+	} {
+		switch {
+		case *d.field == 0:
+			*d.field = d.value
+		case *d.field == -1 && d.noneOK:
+			*d.field = 0
+		case *d.field < 0:
+			errs = append(errs, fmt.Errorf("%s: %v is negative", d.name, *d.field))
+		}
+	}
+	for _, n := range []struct {
+		name  string
+		field *int
+		value int
+	}{
+		{"queue bytes", &cfg.QueueBytes, 1 << 20},
+		{"max message bytes", &cfg.MaxMessageBytes, 64 << 10},
+		{"max connections", &cfg.MaxConnections, 0},
+		{"flushers", &cfg.Flushers, runtime.GOMAXPROCS(0)},
+	} {
+		if *n.field < 0 {
+			errs = append(errs, fmt.Errorf("%s: %d is negative", n.name, *n.field))
+		}
+		if *n.field == 0 {
+			*n.field = n.value
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("ws: %w", err)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Registerer == nil {
+		cfg.Registerer = prometheus.NewRegistry()
+	}
+	return nil
+}
