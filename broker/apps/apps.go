@@ -5,12 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
-	"strings"
+	"sync"
 	"sync/atomic"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/playhead/playhead/broker"
 )
@@ -22,11 +21,22 @@ type Config struct {
 	Apps []broker.App
 }
 
-// Apps is a fixed set of apps. It is safe for concurrent use. The apps it hands out are shared
-// and must not be changed.
+// Apps is a set of apps, which is replaced as a whole. It is safe for concurrent use. The apps it
+// hands out are shared and must not be changed; who holds one when it is replaced still has the
+// former one.
 type Apps struct {
 	set atomic.Pointer[index] // one load per search, so that a search sees one set throughout
+
+	replacing sync.Mutex // held while the set is replaced, so that the changes are what they are said to be
 }
+
+// Changes are what replacing a set did, by the apps' ids.
+type Changes struct {
+	Added, Removed, Changed []broker.AppID
+}
+
+// None reports whether nothing changed.
+func (c Changes) None() bool { return len(c.Added)+len(c.Removed)+len(c.Changed) == 0 }
 
 // index is one set of apps. It is immutable once stored.
 type index struct {
@@ -64,6 +74,47 @@ func (a *Apps) ByKey(_ context.Context, key string) (*broker.App, error) {
 	return nil, fmt.Errorf("find app by key %q: %w", key, broker.ErrNoApp)
 }
 
+// Replace puts the given apps in the place of all there are, for every search that begins from now
+// on. An app that is as it was stays the very same. On an error, which names every problem there is,
+// nothing has changed.
+func (a *Apps) Replace(by []broker.App) (Changes, error) {
+	set, err := newIndex(by)
+	if err != nil {
+		return Changes{}, fmt.Errorf("apps: %w", err)
+	}
+	a.replacing.Lock()
+	defer a.replacing.Unlock()
+	changes := set.adopt(a.set.Load())
+	a.set.Store(set)
+	return changes, nil
+}
+
+// adopt takes from a former set the apps that are as they were, and returns what differs. The set
+// must not be in use yet.
+func (x *index) adopt(former *index) Changes {
+	var c Changes
+	for i, app := range x.all {
+		was := former.byID[app.ID]
+		switch {
+		case was == nil:
+			c.Added = append(c.Added, app.ID)
+		case !reflect.DeepEqual(was, app):
+			c.Changed = append(c.Changed, app.ID)
+		default:
+			x.all[i], x.byID[app.ID] = was, was
+			for _, pair := range was.Credentials {
+				x.byKey[pair.Key] = was
+			}
+		}
+	}
+	for _, app := range former.all {
+		if x.byID[app.ID] == nil {
+			c.Removed = append(c.Removed, app.ID)
+		}
+	}
+	return c
+}
+
 // All returns the apps in the order in which they were configured.
 func (a *Apps) All() []*broker.App { return slices.Clone(a.set.Load().all) }
 
@@ -77,6 +128,8 @@ func newIndex(from []broker.App) (*index, error) {
 	for i := range from {
 		app := from[i]
 		app.Credentials = slices.Clone(app.Credentials)
+		app.AllowedOrigins = slices.Clone(app.AllowedOrigins)
+		app.Webhooks = slices.Clone(app.Webhooks)
 		app.Limits = app.Limits.WithDefaults()
 
 		what := "app " + strconv.Quote(string(app.ID))
@@ -89,6 +142,8 @@ func newIndex(from []broker.App) (*index, error) {
 			report(errors.New("id: another app has it"))
 		}
 		checkCredentials(&app, set.byKey, report)
+		checkTimes(&app, report)
+		checkOrigins(app.AllowedOrigins, report)
 		checkLimits(app.Limits, report)
 
 		set.all = append(set.all, &app)
@@ -97,75 +152,4 @@ func newIndex(from []broker.App) (*index, error) {
 		}
 	}
 	return set, errors.Join(errs...)
-}
-
-// checkID reports what makes an id unfit for paths, metric labels and logs.
-func checkID(id broker.AppID, report func(error)) {
-	switch {
-	case id == "":
-		report(errors.New("id: empty"))
-	case !utf8.ValidString(string(id)):
-		report(errors.New("id: not UTF-8"))
-	case strings.ContainsFunc(string(id), func(r rune) bool { return !unicode.IsPrint(r) || r == '/' }):
-		report(errors.New("id: only printable characters but '/' are allowed"))
-	}
-}
-
-// checkCredentials reports what is wrong with the app's credentials and enters its keys into
-// taken.
-func checkCredentials(app *broker.App, taken map[string]*broker.App, report func(error)) {
-	if len(app.Credentials) == 0 {
-		report(errors.New("credentials: none; at least one key and secret is needed"))
-	}
-	for i, c := range app.Credentials {
-		what := fmt.Sprintf("credential %d", i+1)
-		if c.Secret == "" {
-			report(fmt.Errorf("%s: secret: empty", what))
-		}
-		if c.Key == "" {
-			report(fmt.Errorf("%s: key: empty", what))
-			continue
-		}
-		// A key is followed by ':' in signatures and is a segment of WebSocket paths.
-		if strings.ContainsFunc(c.Key, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' || r == '/' }) {
-			report(fmt.Errorf("%s: key %q: only printable ASCII but ' ', ':' and '/' is allowed", what, c.Key))
-		}
-		switch other := taken[c.Key]; {
-		case other == app:
-			report(fmt.Errorf("%s: key %q: listed twice", what, c.Key))
-		case other != nil:
-			report(fmt.Errorf("%s: key %q: app %q has it too", what, c.Key, other.ID))
-		default:
-			taken[c.Key] = app
-		}
-	}
-}
-
-// maxChannelName is the longest channel name the protocol knows, in characters: client libraries
-// refuse longer ones, so nobody could subscribe.
-const maxChannelName = 200
-
-// checkLimits reports limits that can't be kept.
-func checkLimits(l broker.Limits, report func(error)) {
-	for _, f := range []struct {
-		name  string
-		value int
-	}{
-		{"data bytes", l.DataBytes},
-		{"channel name characters", l.ChannelNameChars},
-		{"event name characters", l.EventNameChars},
-		{"channels per publish", l.ChannelsPerPublish},
-		{"events per batch", l.EventsPerBatch},
-		{"presence members", l.PresenceMembers},
-		{"presence user id characters", l.PresenceUserIDChars},
-		{"presence user info bytes", l.PresenceUserInfoBytes},
-		{"client events per second", l.ClientEventsPerSecond},
-	} {
-		if f.value < 0 {
-			report(fmt.Errorf("limit of %s: %d is negative", f.name, f.value))
-		}
-	}
-	if l.ChannelNameChars > maxChannelName {
-		report(fmt.Errorf("limit of channel name characters: %d is over the protocol's %d", l.ChannelNameChars, maxChannelName))
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -98,6 +99,12 @@ func TestAppsAreCopiedAndCompleted(t *testing.T) {
 
 func TestEveryProblemIsReported(t *testing.T) {
 	t.Parallel()
+	origins := one("origins", "o")
+	origins.AllowedOrigins = []string{
+		"*", "example.com", "*.example.com", "https://example.com:8443", "https://*.example.com", "localhost:3000", "[::1]:3000", "app://x",
+		"", "https://example.com/", "example.com/path", "ex*mple.com", "*example.com", "://example.com", "https://", "a b", "user@example.com",
+	}
+	origins.CacheTTL, origins.AuthorizedConnections = -1, -2
 	limits := one("limits", "l")
 	limits.Limits = broker.Limits{DataBytes: -1, ChannelNameChars: 201}
 	empty := one("empty", "e")
@@ -114,6 +121,7 @@ func TestEveryProblemIsReported(t *testing.T) {
 		one("bad\xff", "bad"),
 		one("keys", "a:b", "a/b", "a b"),
 		limits,
+		origins,
 		one("fine", "fine"),
 	}})
 	if err == nil {
@@ -135,6 +143,17 @@ func TestEveryProblemIsReported(t *testing.T) {
 		`app "keys": credential 3: key "a b": only printable ASCII but ' ', ':' and '/' is allowed`,
 		`app "limits": limit of data bytes: -1 is negative`,
 		`app "limits": limit of channel name characters: 201 is over the protocol's 200`,
+		`app "origins": cache TTL: -1ns is negative`,
+		`app "origins": authorized connections: -2ns is negative`,
+		`app "origins": allowed origin "": an origin is a host, or scheme://host, with a port if need be, and nothing behind it`,
+		`app "origins": allowed origin "https://example.com/": an origin is a host, or scheme://host, with a port if need be, and nothing behind it`,
+		`app "origins": allowed origin "example.com/path": an origin is a host, or scheme://host, with a port if need be, and nothing behind it`,
+		`app "origins": allowed origin "ex*mple.com": '*' may stand alone, or as *. before a host`,
+		`app "origins": allowed origin "*example.com": '*' may stand alone, or as *. before a host`,
+		`app "origins": allowed origin "://example.com": no scheme before ://`,
+		`app "origins": allowed origin "https://": an origin is a host, or scheme://host, with a port if need be, and nothing behind it`,
+		`app "origins": allowed origin "a b": an origin is a host, or scheme://host, with a port if need be, and nothing behind it`,
+		`app "origins": allowed origin "user@example.com": an origin is a host, or scheme://host, with a port if need be, and nothing behind it`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
@@ -153,6 +172,98 @@ func TestEveryLimitIsChecked(t *testing.T) {
 		field.SetInt(-1)
 		if _, err := New(Config{Apps: []broker.App{app}}); err == nil {
 			t.Errorf("%s: -1 is accepted", reflect.TypeFor[broker.Limits]().Field(i).Name)
+		}
+	}
+}
+
+func TestReplace(t *testing.T) {
+	t.Parallel()
+	kept, gone, changed := one("kept", "k"), one("gone", "g"), one("changed", "old")
+	kept.Webhooks = []broker.Endpoint{{URL: "http://a", Headers: map[string]string{"A": "b"}}}
+	apps, err := New(Config{Apps: []broker.App{kept, gone, changed}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	before, err := apps.ByKey(ctx, "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	former, err := apps.ByKey(ctx, "old")
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// A bad set changes nothing, whatever is good about it.
+	if _, err := apps.Replace([]broker.App{one("new", "n"), one("", "x")}); err == nil || !strings.HasPrefix(err.Error(), "apps: ") {
+		t.Fatalf("a bad set: %v", err)
+	}
+	if _, err := apps.ByKey(ctx, "n"); !errors.Is(err, broker.ErrNoApp) {
+		t.Errorf("an app of a bad set: %v", err)
+	}
+	if app, err := apps.ByKey(ctx, "k"); err != nil || app != before {
+		t.Errorf("after a bad set: %v, %v", app, err)
+	}
+
+	kept.Webhooks = []broker.Endpoint{{URL: "http://a", Headers: map[string]string{"A": "b"}}}
+	kept.Limits = broker.Limits{}.WithDefaults() // what it had anyway
+	got, err := apps.Replace([]broker.App{one("new", "g"), one("changed", "new"), kept})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Changes{Added: []broker.AppID{"new"}, Removed: []broker.AppID{"gone"}, Changed: []broker.AppID{"changed"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+	for how, find := range map[string]func() (*broker.App, error){
+		"id":  func() (*broker.App, error) { return apps.ByID(ctx, "kept") },
+		"key": func() (*broker.App, error) { return apps.ByKey(ctx, "k") },
+		"all": func() (*broker.App, error) { return apps.All()[2], nil },
+	} {
+		if app, err := find(); err != nil || app != before {
+			t.Errorf("an app that didn't change, by %s: %p, %v; was %p", how, app, err, before)
+		}
+	}
+	if _, err := apps.ByKey(ctx, "old"); !errors.Is(err, broker.ErrNoApp) {
+		t.Errorf("key that was removed: %v", err)
+	}
+	if _, err := apps.ByID(ctx, "gone"); !errors.Is(err, broker.ErrNoApp) {
+		t.Errorf("app that was removed: %v", err)
+	}
+	if app, err := apps.ByKey(ctx, "g"); err != nil || app.ID != "new" {
+		t.Errorf("key that another app took over: %v, %v", app, err)
+	}
+	if diff := cmp.Diff([]broker.Credential{{Key: "old", Secret: "secret of old"}}, former.Credentials); diff != "" {
+		t.Errorf("an app that was handed out has changed:\n%s", diff)
+	}
+	if c, err := apps.Replace([]broker.App{kept, one("new", "g"), one("changed", "new")}); err != nil || !c.None() {
+		t.Errorf("the same in another order: %+v, %v", c, err)
+	}
+}
+
+// Whoever searches while the set is replaced finds an app of one set or of the other.
+func TestReplaceUnderSearch(t *testing.T) {
+	t.Parallel()
+	sets := [2][]broker.App{{one("1", "a"), one("2", "b")}, {one("2", "a"), one("1", "b")}}
+	apps, err := New(Config{Apps: sets[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for range 2 {
+		wg.Go(func() {
+			for range 2000 {
+				if app, err := apps.ByKey(t.Context(), "a"); err != nil || len(app.Credentials) != 1 || app.Credentials[0].Key != "a" {
+					t.Errorf("%v, %v", app, err)
+					return
+				}
+			}
+		})
+	}
+	for i := range 200 {
+		if _, err := apps.Replace(sets[i%2]); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -18,9 +18,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Apps finds apps. The error of an unknown id is [broker.ErrNoApp].
+// Apps finds apps. The error of an unknown id or key is [broker.ErrNoApp].
 type Apps interface {
 	ByID(ctx context.Context, id broker.AppID) (*broker.App, error)
+	ByKey(ctx context.Context, key string) (*broker.App, error)
 }
 
 // Publisher appends events, all of one app, to its log, and returns when they are stored;
@@ -30,11 +31,12 @@ type Publisher interface {
 }
 
 // Presence knows who is where; [presence.Registry] does. Occupied lists in the order of the
-// names, users' own channels too.
+// names, users' own channels too. Connections are those that are signed in as a user.
 type Presence interface {
 	Occupancy(app broker.AppID, ch broker.Channel) presence.Occupancy
 	Occupied(app broker.AppID, prefix string) []presence.Occupancy
 	Users(app broker.AppID, ch broker.Channel) []string
+	Connections(app broker.AppID, userID string) []broker.Subscriber
 }
 
 // Config configures an [API].
@@ -48,19 +50,25 @@ type Config struct {
 	// Presence answers questions. Required.
 	Presence Presence
 
+	// Cache knows the last events of cache channels. Default: the medium has none, and every
+	// cache is said to be empty.
+	Cache broker.Cache
+
 	// MaxBodyBytes bounds the body of a request. A larger one is answered with 413 and not
 	// read. Default 1 MiB: a batch of ten full events fits in, however its data is escaped.
 	MaxBodyBytes int
 
-	// PublishTimeout bounds how long a publish may wait to be stored, where the request's
-	// context has no deadline. Default 15 s; −1 waits as long as the caller does.
+	// PublishTimeout bounds how long a publish may wait to be stored, and a cached event to be
+	// read, where the request's context has no deadline. Default 15 s; −1 waits as long as the
+	// caller does.
 	PublishTimeout time.Duration
 
 	// PathPrefix is where the API is mounted: "/pusher" serves /pusher/apps/…. Libraries may
 	// sign the path with or without it. Default: none.
 	PathPrefix string
 
-	// Now is the clock that requests' timestamps are checked against. Default [time.Now].
+	// Now is the clock that requests' timestamps and the age of cached events are checked
+	// against. Default [time.Now].
 	Now func() time.Time
 
 	// Logger takes faults. Default: discard.
@@ -77,6 +85,7 @@ type API struct {
 	mux     *http.ServeMux
 	metrics *metrics
 	bodies  sync.Pool // of *[]byte, to read bodies into
+	budgets [purposes]broker.Buckets[broker.AppID]
 
 	complained atomic.Int64 // Unix seconds of the last warning that publishes are refused
 }
@@ -126,11 +135,13 @@ func New(cfg Config) (*API, error) {
 		metrics: newMetrics(cfg.Registerer),
 		bodies:  sync.Pool{New: func() any { return new([]byte) }},
 	}
-	a.route("POST", "/events", "events", a.trigger)
-	a.route("POST", "/batch_events", "batch_events", a.batch)
-	a.route("GET", "/channels", "channels", a.channels)
-	a.route("GET", "/channels/{channel}", "channel", a.channel)
-	a.route("GET", "/channels/{channel}/users", "users", a.users)
+	a.route("POST", "/apps/{app}/events", "events", a.trigger)
+	a.route("POST", "/apps/{app}/batch_events", "batch_events", a.batch)
+	a.route("GET", "/apps/{app}/channels", "channels", a.reading(a.channels))
+	a.route("GET", "/apps/{app}/channels/{channel}", "channel", a.reading(a.channel))
+	a.route("GET", "/apps/{app}/channels/{channel}/users", "users", a.reading(a.users))
+	a.route("POST", "/apps/{app}/users/{user}/terminate_connections", "terminate", a.terminate)
+	a.route("POST", "/users/{user}/terminate_connections", "terminate", a.terminate) // Python's library
 	a.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		a.serve(w, r, "unknown", func(http.ResponseWriter, *http.Request) ([]byte, error) { return nil, errPath })
 	})
@@ -150,9 +161,9 @@ type call struct {
 // endpoint does what a request asks for and returns the answer's body.
 type endpoint func(call) ([]byte, error)
 
-// route serves an endpoint below the path of an app.
+// route serves an endpoint. A path without an app is of the app whose key signed the request.
 func (a *API) route(method, path, name string, do endpoint) {
-	path = a.cfg.PathPrefix + "/apps/{app}" + path
+	path = a.cfg.PathPrefix + path
 	a.mux.HandleFunc(method+" "+path, func(w http.ResponseWriter, r *http.Request) {
 		a.serve(w, r, name, func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 			return a.authenticated(w, r, do)
@@ -191,7 +202,11 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, name string, do func
 		// Should it be the server that is going and not the caller, silence would read as 200.
 		sent = http.StatusServiceUnavailable
 	}
-	if sent == http.StatusServiceUnavailable {
+	var over *overLimit
+	switch {
+	case errors.As(err, &over):
+		header.Set("Retry-After", over.retryAfter())
+	case sent == http.StatusServiceUnavailable:
 		header.Set("Retry-After", "1")
 	}
 	header.Set("Content-Type", "text/plain; charset=utf-8")
@@ -203,7 +218,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, name string, do func
 // authenticated does what is asked if the request is signed by the app it is for. Nothing is
 // looked at or told before that is known.
 func (a *API) authenticated(w http.ResponseWriter, r *http.Request, do endpoint) ([]byte, error) {
-	app, err := a.cfg.Apps.ByID(r.Context(), broker.AppID(r.PathValue("app")))
+	app, err := a.find(r)
 	if err != nil {
 		return nil, err
 	}
@@ -228,6 +243,19 @@ func (a *API) authenticated(w http.ResponseWriter, r *http.Request, do endpoint)
 		return nil, errDisabled
 	}
 	return do(call{Request: r, app: app, body: body})
+}
+
+// find returns the app a request is for. Where only the key tells it, an unknown one is of an app
+// without credentials, whom no signature is right for.
+func (a *API) find(r *http.Request) (*broker.App, error) {
+	if id := r.PathValue("app"); id != "" {
+		return a.cfg.Apps.ByID(r.Context(), broker.AppID(id))
+	}
+	app, err := a.cfg.Apps.ByKey(r.Context(), readQuery(r.URL.RawQuery).key)
+	if errors.Is(err, broker.ErrNoApp) {
+		return &broker.App{}, nil
+	}
+	return app, err
 }
 
 // complainEvery is the least number of seconds between two warnings that publishes are refused:

@@ -13,8 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// Checklist 98, and 101 with Python's: the protocol's signed requests. Those of terminate_connections are for a path that
-// isn't served yet.
+// Checklist 98, and 101 with Python's: the protocol's signed requests.
 func TestVectors(t *testing.T) {
 	t.Parallel()
 	const (
@@ -32,6 +31,9 @@ func TestVectors(t *testing.T) {
 		{"channel", "GET", "/apps/3/channels/presence-foobar", "&info=user_count,subscription_count", "377ee9260ea002a70c0d40cd887d55cb36db9f7f821297f5efacbcce66be356d", "", `{"occupied":true,"user_count":1,"subscription_count":1}`},
 		{"users", "GET", "/apps/3/channels/presence-foobar/users", "", "5567dd30e7f8575e66be615d2aac3f608a0c311c31ddab8513a278b022e9597e", "", `{"users":[{"id":"10"}]}`},
 		{"users, Python style", "GET", "/apps/3/channels/presence-foobar/users", "&body_md5=d41d8cd98f00b204e9800998ecf8427e", "3d68b512095fd42cb6741cc80616761b1c77d00fcc4d6d9740f09504a4b761b0", "", `{"users":[{"id":"10"}]}`},
+		{"terminate", "POST", "/apps/3/users/12345/terminate_connections", "&body_md5=99914b932bd37a50b983c5e7c90ae93b", "01fa634edeb0cae84115307cad5c23f65a46cd286461b1c89637a3b5871a8f0e", `{}`, `{}`},
+		{"terminate, no body", "POST", "/apps/3/users/12345/terminate_connections", "", "0bd2da4cd2c60cbe4627bea865cb306fda26121f3665d934db3e0f3f542a91f8", "", `{}`},
+		{"terminate, escaped", "POST", "/apps/3/users/user%7C1%20x/terminate_connections", "&body_md5=99914b932bd37a50b983c5e7c90ae93b", "359b500eb9107c2e0ee9f7c11a1427a9b70c7bdda362ab528fee5233a617a74d", `{}`, `{}`},
 		{"mixed-case parameter", "GET", "/apps/3/channels", "&Name=Something%20else", "e661e8bf75b3959cbeab2cee466c873b918e39bfd0980693aadf77d4da8ba77c", "", `{"channels":{"presence-foobar":{},"presence-room":{}}}`},
 	} {
 		t.Run(v.name, func(t *testing.T) {
@@ -202,7 +204,13 @@ func TestUnknownIs404AndTellsNothing(t *testing.T) {
 		"unknown path":           {"GET", "/apps/3/secrets", 404},
 		"trailing slash":         {"POST", "/apps/3/events/", 404},
 		"below a path":           {"GET", "/apps/3/channels/a/b", 404},
-		"not served yet":         {"POST", "/apps/3/users/1/terminate_connections", 404},
+		"terminate unsigned":     {"POST", "/apps/3/users/1/terminate_connections", 401},
+		"terminate without app":  {"POST", "/users/1/terminate_connections", 401},
+		"terminate, unknown key": {"POST", "/users/1/terminate_connections?auth_key=nobody", 401},
+		"terminate by GET":       {"GET", "/users/1/terminate_connections", 405},
+		"no user":                {"POST", "/apps/3/users//terminate_connections", 307},
+		"a user":                 {"GET", "/apps/3/users/1", 404},
+		"users without app":      {"GET", "/users/1", 404},
 		"wrong method":           {"PUT", "/apps/3/events", 405},
 		"publishing by GET":      {"GET", "/apps/3/events", 405},
 		"unsigned question":      {"GET", "/apps/3/channels", 401},

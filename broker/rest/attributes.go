@@ -14,29 +14,47 @@ type attributes uint8
 const (
 	userCount         attributes = 1 << iota // distinct users, of presence channels
 	subscriptionCount                        // connections
+	cache                                    // the last event, of cache channels; only one channel's question
 )
 
-// readAttributes reads an info parameter: names joined by commas. An empty one asks for nothing.
-func readAttributes(info string) (attributes, error) {
+// readAttributes reads an info parameter, names joined by commas, where some may be asked for. An
+// empty one asks for nothing.
+func readAttributes(info string, allowed attributes) (attributes, error) {
 	var ask attributes
 	if info == "" {
 		return 0, nil
 	}
 	for name := range strings.SplitSeq(info, ",") {
+		var one attributes
 		switch name {
 		case "user_count":
-			ask |= userCount
+			one = userCount
 		case "subscription_count":
-			ask |= subscriptionCount
-		default:
-			return 0, invalidf("Invalid info: unknown attribute %.100q; known are user_count and subscription_count", name)
+			one = subscriptionCount
+		case "cache":
+			one = cache
 		}
+		if one&allowed == 0 {
+			return 0, invalidf("Invalid info: unknown attribute %.100q; known are %s", name, allowed.names())
+		}
+		ask |= one
 	}
 	return ask, nil
 }
 
-// appendTo adds the attributes' values to a JSON object that is open, leaving out those that a
-// channel of this kind doesn't have.
+// counts are the attributes that can be asked for everywhere.
+const counts = userCount | subscriptionCount
+
+// names lists the attributes that may be asked for.
+func (a attributes) names() string {
+	if a&cache != 0 {
+		return "user_count, subscription_count and cache"
+	}
+	return "user_count and subscription_count"
+}
+
+// appendTo adds the counts among the attributes to a JSON object that is open, leaving out those that
+// a channel of this kind doesn't have.
 func (a attributes) appendTo(b []byte, o presence.Occupancy) []byte {
 	if a&userCount != 0 && pusher.KindOf(o.Channel).Presence() {
 		b = appendCount(b, `"user_count":`, o.Users)
@@ -55,7 +73,7 @@ func appendCount(b []byte, name string, count int) []byte {
 	return strconv.AppendInt(b, int64(count), 10)
 }
 
-// object returns the attributes' values as a JSON object.
+// object returns the counts among the attributes as a JSON object.
 func (a attributes) object(b []byte, o presence.Occupancy) []byte {
 	return append(a.appendTo(append(b, '{'), o), '}')
 }

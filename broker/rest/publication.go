@@ -224,7 +224,7 @@ func (it *item) event(app *broker.App) (e broker.Event, ask attributes, err erro
 		if err != nil {
 			return e, 0, err
 		}
-		if ask, err = readAttributes(info); err != nil {
+		if ask, err = readAttributes(info, counts); err != nil {
 			return e, 0, it.in(err)
 		}
 	}

@@ -12,7 +12,7 @@ func (a *API) trigger(c call) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.publish(c.Context(), p); err != nil {
+	if err := a.publish(c.Context(), c.app, p); err != nil {
 		return nil, err
 	}
 	if p.asked == nil {
@@ -35,7 +35,7 @@ func (a *API) batch(c call) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.publish(c.Context(), p); err != nil {
+	if err := a.publish(c.Context(), c.app, p); err != nil {
 		return nil, err
 	}
 	if p.asked == nil {
@@ -53,13 +53,21 @@ func (a *API) batch(c call) ([]byte, error) {
 
 // publish returns when everything is stored. It is one call to the node, so that a medium which
 // can stores all or nothing.
-func (a *API) publish(ctx context.Context, p *publication) error {
-	if _, limited := ctx.Deadline(); !limited && a.cfg.PublishTimeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, a.cfg.PublishTimeout)
-		defer cancel()
+func (a *API) publish(ctx context.Context, app *broker.App, p *publication) error {
+	if err := a.spend(app, publishing, len(p.events)); err != nil {
+		return err
 	}
+	ctx, cancel := a.bounded(ctx)
+	defer cancel()
 	return a.cfg.Node.Publish(ctx, p.events...)
+}
+
+// bounded returns a context for something that the log is needed for.
+func (a *API) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, limited := ctx.Deadline(); limited || a.cfg.PublishTimeout <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, a.cfg.PublishTimeout)
 }
 
 // appendName adds a channel's name as the name of a JSON member. No character that a channel's

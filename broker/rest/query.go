@@ -5,13 +5,14 @@ import (
 	"strings"
 )
 
-// query is what the query string of a question says, its signature aside.
+// query is what the query string of a request says, its signature aside.
 type query struct {
 	info   string
 	prefix string // filter_by_prefix
+	key    string // auth_key, where it has to tell the app
 }
 
-// readQuery reads a query string. Like the libraries, and unlike net/url, it separates at
+// readQuery reads a query string. The first key counts, as in the signature's check. Like the libraries, and unlike net/url, it separates at
 // ampersands only: a channel's name, and so a prefix of it, may hold semicolons. An info in several
 // parts, as PHP (info[0]=…) and Ruby (info[]=…) send arrays, is joined. Badly escaped parts don't
 // get here: the signature's check refuses them.
@@ -24,6 +25,8 @@ func readQuery(raw string) query {
 		switch {
 		case key == "filter_by_prefix":
 			q.prefix = value
+		case q.key == "" && strings.EqualFold(key, "auth_key"):
+			q.key = value
 		case key == "info" || strings.HasPrefix(key, "info["):
 			if q.info != "" && value != "" {
 				q.info += ","

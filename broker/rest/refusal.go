@@ -16,6 +16,7 @@ var (
 	errDisabled = errors.New("app disabled")
 	errBodySize = errors.New("body too large")
 	errSlow     = errors.New("body did not arrive in time")
+	errUnread   = errors.New("last event can't be read")
 )
 
 // invalid says what is wrong with a request, in words for its sender.
@@ -34,6 +35,7 @@ const retry = " Sending it again is safe: at worst it was stored after all and i
 // refusal chooses the status and the text that an error is answered with.
 func refusal(err error) (status int, text string) {
 	var bad invalid
+	var over *overLimit
 	switch {
 	case errors.Is(err, broker.ErrNoApp):
 		return http.StatusNotFound, "Unknown app_id"
@@ -45,6 +47,8 @@ func refusal(err error) (status int, text string) {
 		return http.StatusUnauthorized, err.Error()
 	case errors.Is(err, errDisabled):
 		return http.StatusForbidden, "Application disabled"
+	case errors.As(err, &over):
+		return http.StatusTooManyRequests, over.Error()
 	case errors.Is(err, errSlow):
 		return http.StatusRequestTimeout, "Request timeout: the body did not arrive in time"
 	case errors.Is(err, errBodySize):
@@ -57,6 +61,10 @@ func refusal(err error) (status int, text string) {
 		errors.Is(err, pusher.ErrChannelLength),
 		errors.Is(err, pusher.ErrSocketID):
 		return http.StatusBadRequest, err.Error()
+	case errors.Is(err, errUnread) && !errors.Is(err, context.Canceled):
+		return http.StatusServiceUnavailable, "The channel's cached event can't be read now: the log is unavailable. Asking again is safe."
+	case errors.Is(err, errUnread):
+		return statusGone, "The request was given up."
 	case errors.Is(err, broker.ErrUnavailable), errors.Is(err, broker.ErrClosed):
 		return http.StatusServiceUnavailable, "The event was not stored, or may not have been: the log is unavailable." + retry
 	case errors.Is(err, context.DeadlineExceeded):

@@ -64,6 +64,15 @@ func (a appsOf) ByID(_ context.Context, id broker.AppID) (*broker.App, error) {
 	return nil, fmt.Errorf("find app %q: %w", id, broker.ErrNoApp)
 }
 
+func (a appsOf) ByKey(_ context.Context, key string) (*broker.App, error) {
+	for _, app := range a {
+		if _, ok := app.Secret(key); ok {
+			return app, nil
+		}
+	}
+	return nil, fmt.Errorf("find app by key %q: %w", key, broker.ErrNoApp)
+}
+
 // silent is told of presence changes that no test is interested in.
 type silent struct{}
 
