@@ -66,6 +66,7 @@ func (n *Node) open(s *stack, medium *streams.Streams) error {
 	if err != nil {
 		return err
 	}
+	s.start("presence", members.Run)
 	replayer, err := replay.New(replay.Config{
 		History:    medium,
 		Window:     n.cfg.Streams.window(),
@@ -82,6 +83,8 @@ func (n *Node) open(s *stack, medium *streams.Streams) error {
 		Node:            node,
 		Presence:        members,
 		Replay:          replayer,
+		Cache:           medium,
+		Alone:           true, // the medium is in this process, so no other node has it
 		ActivityTimeout: time.Duration(n.cfg.WebSocket.ActivityTimeout),
 		PingAfter:       time.Duration(n.cfg.WebSocket.PingAfter),
 		PongTimeout:     time.Duration(n.cfg.WebSocket.PongTimeout),
@@ -100,6 +103,7 @@ func (n *Node) open(s *stack, medium *streams.Streams) error {
 		Apps:           n.apps,
 		Node:           node,
 		Presence:       members,
+		Cache:          medium,
 		MaxBodyBytes:   int(n.cfg.HTTP.MaxBodyBytes),
 		PublishTimeout: time.Duration(n.cfg.HTTP.PublishTimeout),
 		Logger:         n.logger,

@@ -59,7 +59,7 @@ func stopServing(srv *http.Server, most time.Duration) func(context.Context) err
 // paths, and what was signed has to arrive as it was sent.
 type root struct {
 	sockets http.Handler // /app/…
-	api     http.Handler // /apps/…
+	api     http.Handler // /apps/… and /users/…
 	up      http.Handler // /up
 	logger  *slog.Logger
 }
@@ -69,7 +69,7 @@ func (r *root) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	switch path := req.URL.Path; {
 	case strings.HasPrefix(path, "/app/"):
 		r.sockets.ServeHTTP(w, req)
-	case strings.HasPrefix(path, "/apps/"):
+	case strings.HasPrefix(path, "/apps/"), strings.HasPrefix(path, "/users/"):
 		r.api.ServeHTTP(w, req)
 	case path == "/up":
 		r.up.ServeHTTP(w, req)

@@ -185,7 +185,7 @@ func await(t *testing.T, what string, condition func() bool) {
 
 // steps is the teardown, in order.
 var steps = []string{
-	"not ready", "close sessions", "stop accepting", "HTTP server", "doors", "node", "streams",
+	"not ready", "close sessions", "stop accepting", "HTTP server", "doors", "presence", "node", "streams",
 	"NATS drain: read", "NATS drain: tail", "NATS drain: publish", "mending", "embedded server",
 	"stop metrics", "metrics server", "ports",
 }
@@ -229,8 +229,8 @@ func TestNode(t *testing.T) {
 	for err == nil { // a pusher:error frame may come first
 		_, _, err = c.Read(ctx)
 	}
-	if code := websocket.CloseStatus(err); code != 4200 {
-		t.Errorf("session closed with %d, %v; want 4200, which asks it to come back at once", code, err)
+	if code := websocket.CloseStatus(err); code != 4100 {
+		t.Errorf("session closed with %d, %v; want 4100, which asks it to come back after a second", code, err)
 	}
 	if err := r.ended(t); err != nil {
 		t.Error(err)
