@@ -241,11 +241,13 @@ func TestNothingCached(t *testing.T) {
 		c.subscribeAs(ch, data)
 		c.sync()
 	}
-	a, b := h.dial(""), h.dial("")
-	a.subscribe("private-cache-a")
-	a.miss("private-cache-a")
+	a, b, hears := h.dial(""), h.dial(""), h.dial("")
+	for _, c := range []*client{a, hears} {
+		c.subscribe("private-cache-a")
+		c.miss("private-cache-a")
+	}
 	a.send(`{"event":"client-x","channel":"private-cache-a","data":{}}`)
-	a.sync()
+	hears.expect("client-x") // so it isn't on its way to b any more
 	b.subscribe("private-cache-a")
 	b.miss("private-cache-a")
 	b.sync()
