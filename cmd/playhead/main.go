@@ -26,10 +26,11 @@ const (
 )
 
 type cli struct {
-	Serve   serveCommand   `cmd:"" default:"withargs" help:"Run a node. This is the default."`
-	Publish publishCommand `cmd:"" help:"Publish one event, signed, through a node's HTTP API."`
-	Config  configCommand  `cmd:"" help:"Look at the configuration."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Serve    serveCommand    `cmd:"" default:"withargs" help:"Run a node. This is the default."`
+	Publish  publishCommand  `cmd:"" help:"Publish one event, signed, through a node's HTTP API."`
+	Webhooks webhooksCommand `cmd:"" help:"Look at webhooks that could not be delivered, and send them again."`
+	Config   configCommand   `cmd:"" help:"Look at the configuration."`
+	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 
 // configFlag is shared by all commands that read the configuration.
@@ -54,6 +55,29 @@ type publishCommand struct {
 	Key       string `placeholder:"KEY" help:"Key to sign with. Default: the app's first."`
 	Secret    string `placeholder:"SECRET" help:"Secret of the key. Default: the configured one."`
 	PrintCurl bool   `help:"Print a curl command that does it, valid for ten minutes, and publish nothing."`
+}
+
+type webhooksCommand struct {
+	Dead  deadCommand  `cmd:"" help:"List the webhooks that could not be delivered."`
+	Retry retryCommand `cmd:"" help:"Send dead webhooks again."`
+}
+
+// deadFlags are shared by the commands about dead webhooks.
+type deadFlags struct {
+	configFlag
+	URL   string `name:"url" placeholder:"URL" help:"Second listener of the node to ask. Default: http://127.0.0.1 and the configured metrics port."`
+	AppID string `name:"app-id" placeholder:"ID" help:"Only those of this app."`
+}
+
+type deadCommand struct {
+	deadFlags
+	Limit int `placeholder:"N" help:"The most to list, up to 1,000. Default: 100."`
+}
+
+type retryCommand struct {
+	deadFlags
+	Numbers []uint64 `arg:"" optional:"" help:"Numbers of the ones to send again, as the list has them."`
+	All     bool     `help:"Send all again, or all of the app."`
 }
 
 type configCommand struct {
@@ -139,16 +163,21 @@ func notify(errs io.Writer) (ctx context.Context, stop func()) {
 	}
 }
 
-// Run runs a node until a signal comes.
+// Run runs a node until a signal to end comes. SIGHUP has it read the configuration again.
 func (c *serveCommand) Run(ctx context.Context, std stdio) error {
-	cfg, err := boot.Load(boot.Source{File: c.Config, Flags: []boot.Flag{
+	hangup := make(chan os.Signal, 1) // one that waits is as good as several
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	source := boot.Source{File: c.Config, Flags: []boot.Flag{
 		{Name: "--data", Key: "data_dir", Text: c.Data},
 		{Name: "--host", Key: "host", Text: c.Host},
 		{Name: "--port", Key: "port", Text: c.Port},
-	}})
+	}}
+	cfg, err := boot.Load(source)
 	if err != nil {
 		return err
 	}
+	cfg.Source, cfg.Hangup = &source, hangup
 	cfg.Output, cfg.Logger = std.out, boot.NewLogger(cfg, std.err)
 	node, err := boot.New(cfg)
 	if err != nil {
@@ -168,6 +197,24 @@ func (c *publishCommand) Run(ctx context.Context, std stdio) error {
 		Channel: c.Channel, Event: c.Event, Data: c.Data,
 		PrintCurl: c.PrintCurl, Output: std.out,
 	})
+}
+
+// Run lists dead webhooks.
+func (c *deadCommand) Run(ctx context.Context, std stdio) error {
+	cfg, err := boot.Load(boot.Source{File: c.Config})
+	if err != nil {
+		return err
+	}
+	return boot.ListDead(ctx, cfg, boot.DeadConfig{URL: c.URL, AppID: c.AppID, Limit: c.Limit, Output: std.out})
+}
+
+// Run sends dead webhooks again.
+func (c *retryCommand) Run(ctx context.Context, std stdio) error {
+	cfg, err := boot.Load(boot.Source{File: c.Config})
+	if err != nil {
+		return err
+	}
+	return boot.RetryDead(ctx, cfg, boot.DeadConfig{URL: c.URL, AppID: c.AppID, Numbers: c.Numbers, All: c.All, Output: std.out})
 }
 
 // Run checks the configuration.

@@ -143,6 +143,44 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// SIGHUP has the process read its apps again, and doesn't end it, whatever is in the file.
+func TestHangup(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "playhead.yml")
+	become := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	become("apps: [{id: one, key: k1, secret: s}]")
+	p := start(t, "--port", "0", "--config", file)
+	address := p.up(t)
+	publish := func(app, key string) int {
+		t.Helper()
+		return start(t, "publish", "--url", "http://"+address, "--app-id", app, "--key", key, "--secret", "s", "c", "e", "d").exit(t)
+	}
+	if code := publish("two", "k2"); code != exitError {
+		t.Errorf("publish to an app that isn't there yet: exit %d", code)
+	}
+	become("apps: [{id: one, key: k1, secret: s}, {id: two, key: k2, secret: s}]")
+	p.signal(t, syscall.SIGHUP)
+	p.await(t, "the apps taken", func() bool { return strings.Contains(p.errs.String(), "apps taken from the configuration") })
+	if code := publish("two", "k2"); code != exitOK {
+		t.Errorf("publish to the new app: exit %d", code)
+	}
+	become("apps: [{id: two, kee: k2}]")
+	p.signal(t, syscall.SIGHUP)
+	p.await(t, "the mistake told", func() bool { return strings.Contains(p.errs.String(), "did you mean apps[0].key?") })
+	if code := publish("one", "k1"); code != exitOK {
+		t.Errorf("publish after a mistake in the file: exit %d", code)
+	}
+	p.signal(t, syscall.SIGTERM)
+	if code := p.exit(t); code != exitOK {
+		t.Errorf("exit %d", code)
+	}
+}
+
 // A second signal ends a teardown that takes its time.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
@@ -214,6 +252,9 @@ func TestCommandLine(t *testing.T) {
 		"folder a file": {[]string{"--port", "0", "--data", bad}, exitError, "", "data folder " + bad},
 		"curl":          {[]string{"publish", "c", "e", "d", "--print-curl"}, exitOK, "curl -sS", ""},
 		"no server":     {[]string{"publish", "c", "e", "d", "--url", "http://127.0.0.1:1"}, exitError, "", "is the server running?"},
+		"dead":          {[]string{"webhooks", "dead", "--url", "http://127.0.0.1:1"}, exitError, "", "list dead webhooks: ask http://127.0.0.1:1: "},
+		"retry":         {[]string{"webhooks", "retry", "1", "2", "--url", "http://127.0.0.1:1"}, exitError, "", "retry dead webhooks: ask http://127.0.0.1:1: "},
+		"retry what":    {[]string{"webhooks", "retry", "x"}, exitUsage, "", "expected a valid 64 bit uint"},
 		"unknown":       {[]string{"fly"}, exitUsage, "", "unexpected argument fly"},
 		"unknown flag":  {[]string{"serve", "--fly"}, exitUsage, "", "unknown flag --fly"},
 		"too few":       {[]string{"publish", "c"}, exitUsage, "", "<event>"},

@@ -9,6 +9,7 @@ import (
 	"github.com/playhead/playhead/broker"
 	"github.com/playhead/playhead/broker/presence"
 	"github.com/playhead/playhead/broker/rest"
+	"github.com/playhead/playhead/broker/webhook"
 	"github.com/playhead/playhead/broker/ws"
 	"github.com/playhead/playhead/replay"
 	"github.com/playhead/playhead/streams"
@@ -26,7 +27,7 @@ func (n *Node) assemble(ctx context.Context, s *stack) error {
 	})
 	n.raiseDescriptors()
 	if n.metrics != nil {
-		srv := n.cfg.HTTP.server(metricsHandler(n.registry, upHandler(n.down), n.logger), n.logger)
+		srv := n.cfg.HTTP.server(n.metricsHandler(), n.logger)
 		s.start("metrics server", serve(srv, n.metrics))
 		s.push("stop metrics", stopServing(srv, time.Second))
 	}
@@ -62,7 +63,13 @@ func (n *Node) open(s *stack, medium *streams.Streams) error {
 		return err
 	}
 	s.start("node", node.Run)
-	members, err := presence.New(presence.Config{Notifier: node, Registerer: n.registry})
+	hooks, err := n.hooks(medium)
+	if err != nil {
+		return err
+	}
+	n.webhooks.Store(hooks)
+	s.start("webhooks", hooks.Run)
+	members, err := presence.New(presence.Config{Notifier: node, Observer: hooks, Registerer: n.registry})
 	if err != nil {
 		return err
 	}
@@ -84,6 +91,7 @@ func (n *Node) open(s *stack, medium *streams.Streams) error {
 		Presence:        members,
 		Replay:          replayer,
 		Cache:           medium,
+		Observer:        hooks,
 		Alone:           true, // the medium is in this process, so no other node has it
 		ActivityTimeout: time.Duration(n.cfg.WebSocket.ActivityTimeout),
 		PingAfter:       time.Duration(n.cfg.WebSocket.PingAfter),
@@ -113,10 +121,12 @@ func (n *Node) open(s *stack, medium *streams.Streams) error {
 		return err
 	}
 	s.start("doors", sockets.Run)
-	srv := n.cfg.HTTP.server(&root{sockets: sockets, api: api, up: upHandler(n.down), logger: n.logger}, n.logger)
+	r := &root{sockets: sockets, api: api, health: n.health(), limiter: newLimiter(&n.cfg, n.registry), logger: n.logger}
+	srv := n.cfg.HTTP.server(r, n.logger)
 	s.start("HTTP server", serve(srv, n.doors))
 	s.push("stop accepting", stopServing(srv, time.Duration(n.cfg.Shutdown.Timeout)/3))
 	s.push("close sessions", within(time.Duration(n.cfg.Shutdown.Timeout)/2, sockets.Drain))
+	s.start("configuration", n.reloader(hooks, node).run)
 	n.serving.Store(true)
 	s.push("not ready", func(context.Context) error {
 		n.serving.Store(false)
@@ -160,6 +170,49 @@ func (n *Node) connect(s *stack) (*streams.Streams, error) {
 		Logger:        n.logger,
 		Registerer:    n.registry,
 	})
+}
+
+// hooks makes what tells backends of what happens here.
+func (n *Node) hooks(medium *streams.Streams) (*webhook.Webhooks, error) {
+	c := n.cfg.Webhooks
+	letters, err := streams.NewLetters(streams.LettersConfig{
+		Streams:    medium,
+		MaxBytes:   int64(c.QueueBytes),
+		MaxLetters: int64(c.QueueEvents),
+		DeadAge:    time.Duration(c.DeadAge),
+		DeadBytes:  int64(c.DeadBytes),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return webhook.New(webhook.Config{
+		Apps:          n.apps,
+		Queue:         letters,
+		Archive:       letters,
+		Source:        letters,
+		Delay:         time.Duration(c.Delay),
+		BatchEvents:   int(c.BatchEvents),
+		BatchInterval: time.Duration(c.BatchInterval),
+		Timeout:       time.Duration(c.Timeout),
+		MaxAge:        time.Duration(c.MaxAge),
+		InFlight:      int(c.InFlight),
+		Logger:        n.logger,
+		Registerer:    n.registry,
+	})
+}
+
+// reloader makes what reads the configuration again.
+func (n *Node) reloader(hooks *webhook.Webhooks, node *broker.Node) *reloader {
+	return &reloader{
+		source:   n.cfg.Source,
+		hangup:   n.cfg.Hangup,
+		start:    n.loaded,
+		apps:     n.apps,
+		webhooks: hooks,
+		node:     node,
+		logger:   n.logger,
+		metrics:  newReloadMetrics(n.registry),
+	}
 }
 
 // drain lets what is under way on a connection finish, and closes it.

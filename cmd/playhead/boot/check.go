@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -11,7 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/playhead/playhead/broker"
 	"github.com/playhead/playhead/broker/apps"
+	"github.com/playhead/playhead/broker/webhook"
 )
 
 // Names go into file names, NATS names and metrics, so they are plain.
@@ -34,7 +37,23 @@ func (l *loader) check(c *Config) {
 	if c.Metrics.Enabled == On && c.Metrics.Port == c.Port && c.Port != AnyPort && l.good("port", "metrics.port") {
 		l.problem("%s: %v is the port of the WebSockets too; give metrics one of its own", l.at("metrics.port"), c.Port)
 	}
+	l.checkProxies(c)
 	l.checkApps(c)
+}
+
+// checkProxies checks how clients' addresses are found.
+func (l *loader) checkProxies(c *Config) {
+	if !l.good("http.trusted_proxies", "http.trusted_hops") {
+		return
+	}
+	for _, text := range c.HTTP.TrustedProxies {
+		if _, err := network(text); err != nil {
+			l.problem("%s: %q is neither an address nor a network; write 10.1.2.3 or 10.0.0.0/8", l.at("http.trusted_proxies"), text)
+		}
+	}
+	if len(c.HTTP.TrustedProxies) > 0 && c.HTTP.TrustedHops > 0 {
+		l.problem("%s: give either the proxies or their number, http.trusted_hops", l.at("http.trusted_proxies"))
+	}
 }
 
 // minQueueBytes is the least bound of a session's queue: no single frame may overflow it.
@@ -136,9 +155,37 @@ func (l *loader) checkApps(c *Config) {
 	if len(c.Apps) > 0 {
 		where = l.at("apps")
 	}
-	_, err := apps.New(apps.Config{Apps: c.apps()})
+	all := c.apps()
+	_, err := apps.New(apps.Config{Apps: all})
 	for _, err := range unjoin(err) {
 		l.problem("%s: %v", where, err)
+	}
+	for i, app := range all {
+		key := "default_app.webhooks"
+		if len(c.Apps) > 0 {
+			key = fmt.Sprintf("apps[%d].webhooks", i)
+		}
+		if l.good(key) {
+			l.checkWebhooks(key, app.Webhooks)
+		}
+	}
+}
+
+// checkWebhooks asks package webhook what is wrong with an app's endpoints.
+func (l *loader) checkWebhooks(key string, endpoints []broker.Endpoint) {
+	seen := map[string]int{}
+	for i, e := range endpoints {
+		at := l.at(fmt.Sprintf("%s[%d]", key, i))
+		for _, err := range unjoin(webhook.CheckEndpoint(e)) {
+			l.problem("%s: %v", at, err)
+		}
+		// An endpoint without a name is known by its URL.
+		name := cmp.Or(e.Name, e.URL)
+		if first, ok := seen[name]; ok {
+			l.problem("%s: has the name, or without one the URL, of webhooks[%d]; give it a name of its own", at, first)
+			continue
+		}
+		seen[name] = i
 	}
 }
 

@@ -3,6 +3,7 @@ package boot
 import (
 	"io"
 	"log/slog"
+	"os"
 )
 
 // Config is everything a node can be told. The struct is the one table of its keys: the yaml tag
@@ -10,7 +11,8 @@ import (
 // zero field means, oneof the words it may hold; none marks what "none" (or 0) switches off.
 // [Load] fills a Config from file, environment and flags; [New] takes one.
 //
-// An app's settings can't come from the environment, but for the default app's.
+// An app's settings can't come from the environment, but for the default app's: the variable of each
+// is PLAYHEAD_ and its key, PLAYHEAD_DEFAULT_APP_LIMITS_DATA_BYTES.
 type Config struct {
 	// Host is the address to listen on for WebSockets and HTTP. Default "0.0.0.0", all.
 	Host string `yaml:"host" env:"HOST" default:"0.0.0.0"`
@@ -37,6 +39,8 @@ type Config struct {
 	Feed      FeedConfig      `yaml:"feed"`
 	WebSocket WebSocketConfig `yaml:"websocket"`
 	HTTP      HTTPConfig      `yaml:"http"`
+	RateLimit RateLimitConfig `yaml:"rate_limit"`
+	Webhooks  WebhooksConfig  `yaml:"webhooks"`
 	Shutdown  ShutdownConfig  `yaml:"shutdown"`
 
 	// DefaultApp is the only app as long as Apps is empty.
@@ -44,6 +48,13 @@ type Config struct {
 
 	// Apps are the tenants. Default: the default app.
 	Apps []AppConfig `yaml:"apps"`
+
+	// Source is read again when Hangup says so and when its file has changed, for the apps that
+	// are in it. Default: the apps stay as they are.
+	Source *Source `yaml:"-"`
+
+	// Hangup asks for the Source to be read again; main sends SIGHUP here. Default: nobody asks.
+	Hangup <-chan os.Signal `yaml:"-"`
 
 	// Output takes the start message, for people. Default: nowhere. [LogConfig].Format json
 	// leaves it out.
@@ -53,7 +64,7 @@ type Config struct {
 	Logger *slog.Logger `yaml:"-"`
 }
 
-// MetricsConfig is about the second listener, for Prometheus (/metrics) and probes (/up).
+// MetricsConfig is about the second listener, for Prometheus (/metrics), probes (/up) and dead webhooks.
 type MetricsConfig struct {
 	// Enabled opens the listener. Default true.
 	Enabled Switch `yaml:"enabled" env:"METRICS_ENABLED" default:"true"`
@@ -190,6 +201,67 @@ type HTTPConfig struct {
 
 	// MaxBodyBytes bounds a request's body. Default 1MiB.
 	MaxBodyBytes Size `yaml:"max_body_bytes" env:"HTTP_MAX_BODY_BYTES" default:"1MiB"`
+
+	// TrustedProxies are the proxies in front of this node, as addresses or networks
+	// (10.0.0.0/8). What they say of a client's address, in X-Forwarded-For or else X-Real-IP, is
+	// believed; from anybody else it is not. Default: none.
+	TrustedProxies List `yaml:"trusted_proxies" env:"HTTP_TRUSTED_PROXIES"`
+
+	// TrustedHops is how many proxies each request has passed, where their addresses aren't
+	// known. Nobody may reach this node around them: who does can claim any address. Instead of
+	// TrustedProxies. Default none.
+	TrustedHops Count `yaml:"trusted_hops" env:"HTTP_TRUSTED_HOPS" default:"none" none:"yes"`
+}
+
+// RateLimitConfig bounds what one client address may do, an IPv6 network of 64 bits being one
+// address. Over it requests are answered 429, WebSocket handshakes too. Behind proxies set
+// [HTTPConfig].TrustedProxies, or all clients share one address.
+type RateLimitConfig struct {
+	// APIPerSecond bounds the requests to the HTTP API. Default none.
+	APIPerSecond Count `yaml:"api_per_second" env:"RATE_LIMIT_API_PER_SECOND" default:"none" none:"yes"`
+
+	// APIBurst is how many may come at once after a quiet while. Default none: as many as in one
+	// second.
+	APIBurst Count `yaml:"api_burst" env:"RATE_LIMIT_API_BURST" default:"none" none:"yes"`
+
+	// ConnectsPerSecond bounds new WebSockets. Default none: a whole office may come from one
+	// address, and all at once after a restart.
+	ConnectsPerSecond Count `yaml:"connects_per_second" env:"RATE_LIMIT_CONNECTS_PER_SECOND" default:"none" none:"yes"`
+
+	// ConnectsBurst is how many may come at once after a quiet while. Default none: as many as in
+	// one second.
+	ConnectsBurst Count `yaml:"connects_burst" env:"RATE_LIMIT_CONNECTS_BURST" default:"none" none:"yes"`
+}
+
+// WebhooksConfig is about telling apps' backends what happened; where to is a matter of each app.
+type WebhooksConfig struct {
+	// Delay is how long channel_vacated and member_removed are held back, so that who comes right
+	// back was never gone. Default 3s; none tells at once.
+	Delay Duration `yaml:"delay" env:"WEBHOOKS_DELAY" default:"3s" none:"yes"`
+
+	// BatchEvents and BatchInterval bound a batch, for endpoints that want batches. Default 20
+	// events, 250ms.
+	BatchEvents   Count    `yaml:"batch_events" env:"WEBHOOKS_BATCH_EVENTS" default:"20"`
+	BatchInterval Duration `yaml:"batch_interval" env:"WEBHOOKS_BATCH_INTERVAL" default:"250ms"`
+
+	// Timeout is how long an endpoint may take to answer. Default 4s.
+	Timeout Duration `yaml:"timeout" env:"WEBHOOKS_TIMEOUT" default:"4s"`
+
+	// MaxAge is how long delivery is tried before the event is put aside as dead. Default 5m:
+	// older ones are refused by Pusher's libraries.
+	MaxAge Duration `yaml:"max_age" env:"WEBHOOKS_MAX_AGE" default:"5m"`
+
+	// InFlight bounds the requests under way to one endpoint. Default 4.
+	InFlight Count `yaml:"in_flight" env:"WEBHOOKS_IN_FLIGHT" default:"4"`
+
+	// QueueEvents bounds what waits for one endpoint, QueueBytes what waits for all; what comes on
+	// top is dropped and counted. Default 100,000 and 256MiB.
+	QueueEvents Count `yaml:"queue_events" env:"WEBHOOKS_QUEUE_EVENTS" default:"100000"`
+	QueueBytes  Size  `yaml:"queue_bytes" env:"WEBHOOKS_QUEUE_BYTES" default:"256MiB"`
+
+	// DeadAge and DeadBytes bound what is kept of what couldn't be delivered. Default 168h, 64MiB.
+	DeadAge   Duration `yaml:"dead_age" env:"WEBHOOKS_DEAD_AGE" default:"168h"`
+	DeadBytes Size     `yaml:"dead_bytes" env:"WEBHOOKS_DEAD_BYTES" default:"64MiB"`
 }
 
 // ShutdownConfig is about the end.
@@ -202,71 +274,6 @@ type ShutdownConfig struct {
 	Drain Duration `yaml:"drain" env:"SHUTDOWN_DRAIN" default:"5s" none:"yes"`
 }
 
-// DefaultAppConfig is the app of a node that was told of none. It allows client events. Its
-// default credentials are public knowledge: for development only.
-type DefaultAppConfig struct {
-	// ID is its id. Default "app-id".
-	ID string `yaml:"id" env:"PLAYHEAD_DEFAULT_APP_ID" default:"app-id"`
-	// Key is its key. Default "app-key".
-	Key string `yaml:"key" env:"PLAYHEAD_DEFAULT_APP_KEY" default:"app-key"`
-	// Secret is its secret. Default "app-secret".
-	Secret string `yaml:"secret" env:"PLAYHEAD_DEFAULT_APP_SECRET" default:"app-secret"`
-}
-
-// AppConfig is one app.
-type AppConfig struct {
-	// ID names the app in HTTP paths. Required.
-	ID string `yaml:"id"`
-
-	// Key and Secret are the app's credentials when it has one pair; else see Credentials.
-	Key    string `yaml:"key"`
-	Secret string `yaml:"secret"`
-
-	// Credentials are the app's key/secret pairs, oldest first; all are valid. Used to
-	// change a secret without an outage. Either these or Key and Secret are required.
-	Credentials []CredentialConfig `yaml:"credentials"`
-
-	// ClientEvents lets clients send client-* events. Default false.
-	ClientEvents Switch `yaml:"client_events" default:"false"`
-
-	// ReplayClientEvents replays client events to returning clients too. Default false.
-	ReplayClientEvents Switch `yaml:"replay_client_events" default:"false"`
-
-	// Disabled refuses the app's connections and requests. Default false.
-	Disabled Switch `yaml:"disabled" default:"false"`
-
-	// Limits bound what the app's clients and backends may send.
-	Limits LimitsConfig `yaml:"limits"`
-}
-
-// CredentialConfig is one key/secret pair.
-type CredentialConfig struct {
-	Key    string `yaml:"key"`
-	Secret string `yaml:"secret"`
-}
-
-// LimitsConfig bounds an app; the defaults are Pusher's.
-type LimitsConfig struct {
-	// DataBytes bounds the data of one event. Default 10KiB.
-	DataBytes Size `yaml:"data_bytes" default:"10KiB"`
-	// ChannelNameChars bounds a channel's name. Default and most: 200.
-	ChannelNameChars Count `yaml:"channel_name_chars" default:"200"`
-	// EventNameChars bounds an event's name. Default 200.
-	EventNameChars Count `yaml:"event_name_chars" default:"200"`
-	// ChannelsPerPublish bounds the channels of one publish. Default 100.
-	ChannelsPerPublish Count `yaml:"channels_per_publish" default:"100"`
-	// EventsPerBatch bounds the events of one batch. Default 10.
-	EventsPerBatch Count `yaml:"events_per_batch" default:"10"`
-	// PresenceMembers bounds the users in a presence channel. Default 100.
-	PresenceMembers Count `yaml:"presence_members" default:"100"`
-	// PresenceUserIDChars bounds a user's id. Default 128.
-	PresenceUserIDChars Count `yaml:"presence_user_id_chars" default:"128"`
-	// PresenceUserInfoBytes bounds a user's info. Default 1KiB.
-	PresenceUserInfoBytes Size `yaml:"presence_user_info_bytes" default:"1KiB"`
-	// ClientEventsPerSecond bounds the client events of one connection. Default 10.
-	ClientEventsPerSecond Count `yaml:"client_events_per_second" default:"10"`
-}
-
 // LogValue keeps secrets out of logs.
 func (c Config) LogValue() slog.Value {
 	ids := make([]string, 0, len(c.Apps))
@@ -275,12 +282,3 @@ func (c Config) LogValue() slog.Value {
 	}
 	return slog.GroupValue(slog.String("node", c.Node), slog.String("data_dir", c.DataDir), slog.Any("apps", ids))
 }
-
-// LogValue keeps the secret out of logs.
-func (c DefaultAppConfig) LogValue() slog.Value { return slog.StringValue(c.ID) }
-
-// LogValue keeps the secrets out of logs.
-func (c AppConfig) LogValue() slog.Value { return slog.StringValue(c.ID) }
-
-// LogValue keeps the secret out of logs.
-func (c CredentialConfig) LogValue() slog.Value { return slog.StringValue(c.Key) }

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -60,7 +59,8 @@ func stopServing(srv *http.Server, most time.Duration) func(context.Context) err
 type root struct {
 	sockets http.Handler // /app/…
 	api     http.Handler // /apps/… and /users/…
-	up      http.Handler // /up
+	health  *health
+	limiter *limiter
 	logger  *slog.Logger
 }
 
@@ -68,11 +68,15 @@ func (r *root) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	defer r.recover()
 	switch path := req.URL.Path; {
 	case strings.HasPrefix(path, "/app/"):
-		r.sockets.ServeHTTP(w, req)
+		if r.limiter.admits(&r.limiter.connects, w, req) {
+			r.sockets.ServeHTTP(w, req)
+		}
 	case strings.HasPrefix(path, "/apps/"), strings.HasPrefix(path, "/users/"):
-		r.api.ServeHTTP(w, req)
-	case path == "/up":
-		r.up.ServeHTTP(w, req)
+		if r.limiter.admits(&r.limiter.api, w, req) {
+			r.api.ServeHTTP(w, req)
+		}
+	case r.health.answers(path):
+		r.health.ServeHTTP(w, req)
 	default:
 		http.Error(w, "There is nothing here. WebSockets connect to /app/{key}, the HTTP API is below /apps/{app_id}/.", http.StatusNotFound)
 	}
@@ -90,31 +94,16 @@ func (r *root) recover() {
 	panic(http.ErrAbortHandler)
 }
 
-// upHandler answers probes: 200 while the node serves and can store, 503 with the reason when not.
-func upHandler(why func() error) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if req.Method != http.MethodGet && req.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			http.Error(w, "Only GET and HEAD are served here.", http.StatusMethodNotAllowed)
-			return
-		}
-		w.Header().Set("Cache-Control", "no-store")
-		if err := why(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = w.Write([]byte("OK\n")) // whoever asked has gone
-	})
-}
-
-// metricsHandler is what the second listener serves.
-func metricsHandler(registry *prometheus.Registry, up http.Handler, logger *slog.Logger) http.Handler {
+// metricsHandler is what the second listener serves: what operators want to know, and nobody else.
+func (n *Node) metricsHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{
-		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
-		Registry: registry,
+	mux.Handle("/metrics", promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(n.logger.Handler(), slog.LevelWarn),
+		Registry: n.registry,
 	}))
-	mux.Handle("/up", up)
+	for _, path := range []string{"/up", "/up/", "/ready", "/live", "/usage"} {
+		mux.Handle(path, n.health())
+	}
+	mux.HandleFunc(deadPath, n.dead)
 	return mux
 }

@@ -17,7 +17,10 @@ func TestRoot(t *testing.T) {
 			_, _ = w.Write([]byte(name + " " + r.URL.EscapedPath()))
 		})
 	}
-	r := &root{sockets: echo("sockets"), api: echo("api"), up: echo("up"), logger: discard}
+	r := &root{
+		sockets: echo("sockets"), api: echo("api"), logger: discard,
+		health: &health{down: func() error { return nil }}, limiter: &limiter{},
+	}
 	for _, tt := range []struct {
 		path, want string
 		status     int
@@ -26,8 +29,11 @@ func TestRoot(t *testing.T) {
 		{"/app/", "sockets /app/", 200},
 		{"/apps/3/events", "api /apps/3/events", 200},
 		{"/apps/3/channels/a%2Fb//../c", "api /apps/3/channels/a%2Fb//../c", 200},
-		{"/up", "up /up", 200},
-		{"/up/", "nothing here", 404},
+		{"/users/1/terminate_connections", "api /users/1/terminate_connections", 200},
+		{"/up", "OK", 200},
+		{"/live", "OK", 200},
+		{"/upper", "nothing here", 404},
+		{"/live/", "nothing here", 404},
 		{"/app", "nothing here", 404},
 		{"/", "nothing here", 404},
 		{"//app/key", "nothing here", 404},
@@ -55,8 +61,9 @@ func TestRootPanics(t *testing.T) {
 			t.Parallel()
 			var log strings.Builder
 			r := &root{
-				api:    http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(tt.p) }),
-				logger: slog.New(slog.NewTextHandler(&log, nil)),
+				api:     http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(tt.p) }),
+				limiter: &limiter{},
+				logger:  slog.New(slog.NewTextHandler(&log, nil)),
 			}
 			defer func() {
 				if p := recover(); p != http.ErrAbortHandler { //nolint:errorlint // it is what net/http compares with
@@ -68,29 +75,5 @@ func TestRootPanics(t *testing.T) {
 			}()
 			r.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/apps/1/events", nil))
 		})
-	}
-}
-
-func TestUp(t *testing.T) {
-	t.Parallel()
-	var why error
-	h := upHandler(func() error { return why })
-	for _, tt := range []struct {
-		method string
-		why    error
-		status int
-		body   string
-	}{
-		{"GET", nil, 200, "OK\n"},
-		{"HEAD", nil, 200, "OK\n"}, // net/http leaves the body out
-		{"POST", nil, 405, "Only GET and HEAD are served here.\n"},
-		{"GET", errors.New("can't store: disk full"), 503, "can't store: disk full\n"},
-	} {
-		why = tt.why
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest(tt.method, "/up", nil))
-		if w.Code != tt.status || w.Body.String() != tt.body {
-			t.Errorf("%s, %v: %d %q", tt.method, tt.why, w.Code, w.Body)
-		}
 	}
 }

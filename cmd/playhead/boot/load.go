@@ -31,6 +31,17 @@ type Flag struct {
 	Text string // empty when the flag was not given
 }
 
+// path is the file's path, "" when there is none.
+func (s *Source) path() string {
+	if s.File != "" {
+		return s.File
+	}
+	if s.Getenv == nil {
+		return os.Getenv("PLAYHEAD_CONFIG")
+	}
+	return s.Getenv("PLAYHEAD_CONFIG")
+}
+
 // Problems is everything that is wrong with a configuration, a line each. Every one says where
 // it is and what would be right.
 type Problems []string
@@ -49,9 +60,7 @@ func Load(src Source) (Config, error) {
 	if src.Getenv == nil {
 		src.Getenv = os.Getenv
 	}
-	if src.File == "" {
-		src.File = src.Getenv("PLAYHEAD_CONFIG")
-	}
+	src.File = src.path()
 	var cfg Config
 	l := &loader{file: src.File, from: map[string]string{}, bad: map[string]bool{}}
 	if src.File != "" {
@@ -205,7 +214,11 @@ func (l *loader) decodeField(n *yaml.Node, field reflect.Value, key string, line
 	case isNull(n):
 	case field.Kind() == reflect.Struct:
 		l.decode(n, field, key)
-	case field.Kind() == reflect.Slice:
+	case field.Type() == listType && n.Kind == yaml.SequenceNode:
+		l.decodeWords(n, field, key, line)
+	case field.Kind() == reflect.Map:
+		l.decodeMap(n, field, key, line)
+	case field.Kind() == reflect.Slice && field.Type() != listType:
 		if n.Kind != yaml.SequenceNode {
 			l.problem("%s:%d: %s must be a list", l.file, line, key)
 			return
@@ -228,6 +241,42 @@ func (l *loader) decodeField(n *yaml.Node, field reflect.Value, key string, line
 	default:
 		l.set(setting{key: key, field: field}, n.Value, fmt.Sprintf("%s:%d", l.file, line))
 	}
+}
+
+// decodeWords puts a list of single values where it belongs.
+func (l *loader) decodeWords(n *yaml.Node, field reflect.Value, key string, line int) {
+	l.from[key] = fmt.Sprintf("%s:%d", l.file, line)
+	var words List
+	for i, item := range n.Content {
+		if item = resolve(item); item.Kind != yaml.ScalarNode || isNull(item) {
+			l.problem("%s:%d: %s[%d] must be a single value", l.file, item.Line, key, i)
+			l.bad[key] = true
+			continue
+		}
+		words = append(words, item.Value)
+	}
+	field.Set(reflect.ValueOf(words))
+}
+
+// decodeMap puts single values with names of the user's choice where they belong.
+func (l *loader) decodeMap(n *yaml.Node, field reflect.Value, key string, line int) {
+	if n.Kind != yaml.MappingNode {
+		l.problem("%s:%d: %s must be a mapping of keys to values", l.file, line, key)
+		return
+	}
+	values := make(map[string]string, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		name, value := n.Content[i], resolve(n.Content[i+1])
+		if _, ok := values[name.Value]; ok {
+			l.problem("%s:%d: %s: given twice", l.file, name.Line, join(key, name.Value))
+		}
+		if name.Kind != yaml.ScalarNode || value.Kind != yaml.ScalarNode || isNull(value) {
+			l.problem("%s:%d: %s must be a single value", l.file, name.Line, join(key, name.Value))
+			continue
+		}
+		values[name.Value] = value.Value
+	}
+	field.Set(reflect.ValueOf(values))
 }
 
 func fieldNamed(v reflect.Value, name string) (reflect.Value, bool) {

@@ -46,6 +46,9 @@ func TestLoadDefaults(t *testing.T) {
 		ID:           "app-id",
 		Credentials:  []broker.Credential{{Key: "app-key", Secret: "app-secret"}},
 		ClientEvents: true,
+		Watchlist:    true,
+		CacheTTL:     30 * time.Minute,
+		Limits:       broker.Limits{}.WithDefaults(),
 	}}
 	if diff := cmp.Diff(want, cfg.apps()); diff != "" {
 		t.Errorf("default app (-want +got):\n%s", diff)
@@ -56,15 +59,24 @@ func TestLoadDefaults(t *testing.T) {
 func TestVariables(t *testing.T) {
 	t.Parallel()
 	odd := map[string]string{
-		"node":               "INSTANCE_PROCESS_ID",
-		"default_app.id":     "PLAYHEAD_DEFAULT_APP_ID",
-		"default_app.key":    "PLAYHEAD_DEFAULT_APP_KEY",
-		"default_app.secret": "PLAYHEAD_DEFAULT_APP_SECRET",
+		"node":                                   "INSTANCE_PROCESS_ID",
+		"default_app.id":                         "PLAYHEAD_DEFAULT_APP_ID",
+		"default_app.limits.data_bytes":          "PLAYHEAD_DEFAULT_APP_LIMITS_DATA_BYTES",
+		"default_app.webhooks[0].url":            "",
+		"default_app.webhooks[0].name":           "",
+		"default_app.webhooks[0].batch":          "",
+		"default_app.webhooks[0].events":         "",
+		"default_app.webhooks[0].channel_prefix": "",
+		"default_app.webhooks[0].channel_suffix": "",
 	}
-	for _, s := range settings(&Config{}) {
+	withWebhook := Config{DefaultApp: DefaultAppConfig{AppSettings: AppSettings{Webhooks: make([]WebhookConfig, 1)}}}
+	for _, s := range settings(&withWebhook) {
 		want, ok := odd[s.key]
 		if !ok {
 			want = strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
+			if strings.HasPrefix(s.key, "default_app.") {
+				want = "PLAYHEAD_" + want
+			}
 		}
 		if s.env != want {
 			t.Errorf("%s: variable %q, want %q", s.key, s.env, want)
@@ -178,6 +190,19 @@ func TestLoadBadFiles(t *testing.T) {
 		"dash":         {"'-': x", "playhead.yml:1: -: unknown key"},
 		"merge":        {"metrics: {<<: {port: 1}}", "playhead.yml:1: metrics.<<: unknown key"},
 		"limit":        {"apps: [{id: a, key: k, secret: s, limits: {channel_name_chars: 300}}]", `playhead.yml:1: apps: app "a": limit of channel name characters: 300 is over the protocol's 200`},
+		"proxies":      {"http: {trusted_proxies: [10.0.0.1, 10.0.0.0/33]}", `playhead.yml:1: http.trusted_proxies: "10.0.0.0/33" is neither an address nor a network; write 10.1.2.3 or 10.0.0.0/8`},
+		"hops":         {"http: {trusted_proxies: [10.0.0.1], trusted_hops: 1}", `playhead.yml:1: http.trusted_proxies: give either the proxies or their number, http.trusted_hops`},
+		"word of list": {"http: {trusted_proxies: [[10.0.0.1]]}", `playhead.yml:1: http.trusted_proxies[0] must be a single value`},
+		"null in list": {"http: {trusted_proxies: [~]}", `playhead.yml:1: http.trusted_proxies[0] must be a single value`},
+		"list mapping": {"http: {trusted_proxies: {a: b}}", `playhead.yml:1: http.trusted_proxies must be a single value`},
+		"origin":       {"apps: [{id: a, key: k, secret: s, allowed_origins: [https://a/]}]", `playhead.yml:1: apps: app "a": allowed origin "https://a/": an origin is a host, or scheme://host, with a port if need be, and nothing behind it`},
+		"webhook":      {"apps: [{id: a, key: k, secret: s, webhooks: [{url: 'ftp://x'}]}]", `playhead.yml:1: apps[0].webhooks[0]: URL: "ftp://x" is not http://… or https://…`},
+		"webhook twin": {"default_app: {webhooks: [{url: 'http://x'}, {url: 'http://x'}]}", `playhead.yml:1: default_app.webhooks[1]: has the name, or without one the URL, of webhooks[0]; give it a name of its own`},
+		"webhook key":  {"default_app: {webhooks: [{url: 'http://x', event: a}]}", `playhead.yml:1: default_app.webhooks[0].event: unknown key; did you mean default_app.webhooks[0].events?`},
+		"headers":      {"default_app: {webhooks: [{url: 'http://x', headers: [a]}]}", `playhead.yml:1: default_app.webhooks[0].headers must be a mapping of keys to values`},
+		"header":       {"default_app: {webhooks: [{url: 'http://x', headers: {a: [b]}}]}", `playhead.yml:1: default_app.webhooks[0].headers.a must be a single value`},
+		"header twice": {"default_app: {webhooks: [{url: 'http://x', headers: {a: b, a: c}}]}", `playhead.yml:1: default_app.webhooks[0].headers.a: given twice`},
+		"own header":   {"default_app: {webhooks: [{url: 'http://x', headers: {x-pusher-key: b}}]}", `playhead.yml:1: default_app.webhooks[0]: headers: X-Pusher-Key is set by the protocol`},
 		"no limit":     {"apps: [{id: a, key: k, secret: s, limits: {data_bytes: none}}]", `playhead.yml:1: apps[0].limits.data_bytes: must be more than 0`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -193,6 +218,67 @@ func TestLoadBadFiles(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
+}
+
+// All that an app can be told reaches it, for the default app from the environment, too.
+func TestLoadAppSettings(t *testing.T) {
+	const settings = `
+  replay_client_events: true
+  subscription_count: true
+  watchlist: false
+  allowed_origins: [https://a.example, "*.b.example"]
+  authorized_connections: 30s
+  cache_ttl: 5m
+  webhooks:
+    - {url: "http://h/1", name: one, headers: {A: b}, events: [presence, client_event], channel_prefix: p-, channel_suffix: -s, batch: true}
+    - url: http://h/2
+      events: member_added, member_removed
+  limits: {connections: 1, subscriptions_per_connection: 2, backend_events_per_second: 3, read_requests_per_second: 4, presence_members: 5}`
+	want := broker.App{
+		ReplayClientEvents:    true,
+		SubscriptionCount:     true,
+		AllowedOrigins:        []string{"https://a.example", "*.b.example"},
+		AuthorizedConnections: 30 * time.Second,
+		CacheTTL:              5 * time.Minute,
+		Webhooks: []broker.Endpoint{
+			{Name: "one", URL: "http://h/1", Headers: map[string]string{"A": "b"}, Events: []string{"presence", "client_event"}, ChannelPrefix: "p-", ChannelSuffix: "-s", Batch: true},
+			{URL: "http://h/2", Events: []string{"member_added", "member_removed"}},
+		},
+		Limits: broker.Limits{Connections: 1, SubscriptionsPerConnection: 2, BackendEventsPerSecond: 3, ReadRequestsPerSecond: 4, PresenceMembers: 5}.WithDefaults(),
+	}
+	check := func(what, text string, env map[string]string, want broker.App) {
+		t.Helper()
+		cfg, err := load(t, text, env)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if diff := cmp.Diff([]broker.App{want}, cfg.apps()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	one := want
+	one.ID, one.Credentials = "a", []broker.Credential{{Key: "k", Secret: "s"}}
+	check("an app", "apps:\n- id: a\n  key: k\n  secret: s"+settings, nil, one)
+
+	one = want
+	one.ID, one.Credentials, one.ClientEvents = "app-id", []broker.Credential{{Key: "app-key", Secret: "app-secret"}}, true
+	check("the default app", "default_app:"+settings, nil, one)
+
+	one.Webhooks, one.ClientEvents = nil, false
+	check("the default app from the environment", "", map[string]string{
+		"PLAYHEAD_DEFAULT_APP_CLIENT_EVENTS":                       "false",
+		"PLAYHEAD_DEFAULT_APP_REPLAY_CLIENT_EVENTS":                "true",
+		"PLAYHEAD_DEFAULT_APP_SUBSCRIPTION_COUNT":                  "true",
+		"PLAYHEAD_DEFAULT_APP_WATCHLIST":                           "false",
+		"PLAYHEAD_DEFAULT_APP_ALLOWED_ORIGINS":                     "https://a.example, *.b.example",
+		"PLAYHEAD_DEFAULT_APP_AUTHORIZED_CONNECTIONS":              "30s",
+		"PLAYHEAD_DEFAULT_APP_CACHE_TTL":                           "5m",
+		"PLAYHEAD_DEFAULT_APP_LIMITS_CONNECTIONS":                  "1",
+		"PLAYHEAD_DEFAULT_APP_LIMITS_SUBSCRIPTIONS_PER_CONNECTION": "2",
+		"PLAYHEAD_DEFAULT_APP_LIMITS_BACKEND_EVENTS_PER_SECOND":    "3",
+		"PLAYHEAD_DEFAULT_APP_LIMITS_READ_REQUESTS_PER_SECOND":     "4",
+		"PLAYHEAD_DEFAULT_APP_LIMITS_PRESENCE_MEMBERS":             "5",
+	}, one)
 }
 
 // What is usual in YAML files works: numbers for names, anchors, nulls, an empty file.
@@ -213,6 +299,7 @@ apps:
 	}
 	for i := range want {
 		want[i].Limits = broker.Limits{DataBytes: 20 << 10}.WithDefaults()
+		want[i].Watchlist, want[i].CacheTTL = true, 30*time.Minute
 	}
 	if diff := cmp.Diff(want, cfg.apps()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -241,7 +328,7 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(none, cfg); diff != "" {
+	if diff := cmp.Diff(none, cfg, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("the example changes the configuration (-without +with):\n%s", diff)
 	}
 
@@ -257,6 +344,9 @@ func TestExample(t *testing.T) {
 	}
 	withApp := Config{Apps: make([]AppConfig, 1)}
 	withApp.fill()
+	withApp.Apps[0].Webhooks = []WebhookConfig{{
+		URL: "https://example.com/pusher/webhooks", Headers: map[string]string{"Authorization": "Bearer 0123456789"}, Batch: Off,
+	}}
 	withApp.Apps[0].ID, withApp.Apps[0].Key, withApp.Apps[0].Secret = "1", "0123456789abcdef", "fedcba9876543210"
 	cfg, err = Load(Source{File: all, Getenv: getenv})
 	if err != nil {
@@ -274,7 +364,8 @@ func TestExample(t *testing.T) {
 		}
 	}
 	for _, s := range settings(&Config{}) {
-		if !strings.Contains(string(text), s.env) {
+		made := strings.HasPrefix(s.env, "PLAYHEAD_DEFAULT_APP_") // the rule is told, and the first three
+		if !made && !strings.Contains(string(text), s.env) {
 			t.Errorf("%s: its variable %s isn't mentioned", s.key, s.env)
 		}
 	}
@@ -285,9 +376,10 @@ func TestConfigKeepsSecrets(t *testing.T) {
 	t.Parallel()
 	cfg := Config{Apps: []AppConfig{{ID: "a", Key: "k", Secret: "hidden", Credentials: []CredentialConfig{{Key: "c", Secret: "hidden"}}}}}
 	cfg.DefaultApp.Secret = "hidden"
+	hook := WebhookConfig{URL: "https://user:hidden@host/hidden", Headers: map[string]string{"A": "hidden"}}
 	var out strings.Builder
 	logger := NewLogger(Config{Log: LogConfig{Format: "json", Level: "debug"}}, &out)
-	logger.Info("x", "config", cfg, "app", cfg.Apps[0], "default", cfg.DefaultApp, "credential", cfg.Apps[0].Credentials[0])
+	logger.Info("x", "config", cfg, "app", cfg.Apps[0], "default", cfg.DefaultApp, "credential", cfg.Apps[0].Credentials[0], "webhook", hook)
 	if strings.Contains(out.String(), "hidden") || !strings.Contains(out.String(), `"app":"a"`) {
 		t.Error(out.String())
 	}

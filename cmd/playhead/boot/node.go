@@ -14,6 +14,7 @@ import (
 
 	"github.com/playhead/playhead/adapters/embedded"
 	"github.com/playhead/playhead/broker/apps"
+	"github.com/playhead/playhead/broker/webhook"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
@@ -21,6 +22,7 @@ import (
 // Node is a whole server: its medium, its node and its doors.
 type Node struct {
 	cfg      Config
+	loaded   Config // as it came, complete
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	apps     *apps.Apps
@@ -29,7 +31,8 @@ type Node struct {
 	doors   net.Listener
 	metrics net.Listener // nil when metrics are off
 
-	serving atomic.Bool // whether /up answers OK
+	serving  atomic.Bool                      // whether /up answers OK
+	webhooks atomic.Pointer[webhook.Webhooks] // nil until they are there
 }
 
 // New checks cfg, and binds its ports. Nothing else is started until [Node.Run], which must be
@@ -41,13 +44,14 @@ func New(cfg Config) (*Node, error) {
 	if len(l.problems) > 0 {
 		return nil, l.problems
 	}
+	loaded := cfg
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Node == "" {
 		cfg.Node = hostName()
 	}
-	n := &Node{cfg: cfg, logger: cfg.Logger, registry: prometheus.NewRegistry()}
+	n := &Node{cfg: cfg, loaded: loaded, logger: cfg.Logger, registry: prometheus.NewRegistry()}
 	n.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -131,6 +135,9 @@ func (n *Node) down() error {
 	}
 	return nil
 }
+
+// health answers probes of this node.
+func (n *Node) health() *health { return &health{down: n.down, apps: n.apps, memory: memoryNow} }
 
 // announce says that the node is up: to people in a message, to machines in a line of the log.
 func (n *Node) announce() {

@@ -185,7 +185,8 @@ func await(t *testing.T, what string, condition func() bool) {
 
 // steps is the teardown, in order.
 var steps = []string{
-	"not ready", "close sessions", "stop accepting", "HTTP server", "doors", "presence", "node", "streams",
+	"not ready", "configuration", "close sessions", "stop accepting", "HTTP server", "doors", "presence", "webhooks", "node",
+	"streams",
 	"NATS drain: read", "NATS drain: tail", "NATS drain: publish", "mending", "embedded server",
 	"stop metrics", "metrics server", "ports",
 }
@@ -210,7 +211,7 @@ func TestNode(t *testing.T) {
 		t.Errorf("event %s, want %s", f, want)
 	}
 
-	if status, body := get(t, r.url("/up")); status != http.StatusOK || body != "OK\n" {
+	if status, body := get(t, r.url("/up")); status != http.StatusOK || body != "OK" {
 		t.Errorf("/up: %d %q", status, body)
 	}
 	if status, _ := get(t, r.url("/nothing")); status != http.StatusNotFound {

@@ -38,6 +38,8 @@ func settings(c *Config) []setting {
 	return list
 }
 
+var listType = reflect.TypeFor[List]()
+
 func walk(v reflect.Value, key string, visit func(setting)) {
 	for _, f := range reflect.VisibleFields(v.Type()) {
 		name := f.Tag.Get("yaml")
@@ -45,17 +47,18 @@ func walk(v reflect.Value, key string, visit func(setting)) {
 			continue
 		}
 		field, key := v.FieldByIndex(f.Index), join(key, name)
-		switch field.Kind() {
-		case reflect.Struct:
+		switch {
+		case field.Kind() == reflect.Struct:
 			walk(field, key, visit)
-		case reflect.Slice:
+		case field.Kind() == reflect.Slice && field.Type() != listType:
 			for i := range field.Len() {
 				walk(field.Index(i), fmt.Sprintf("%s[%d]", key, i), visit)
 			}
+		case field.Kind() == reflect.Map: // its keys are the user's, and have no defaults
 		default:
 			visit(setting{
 				key:      key,
-				env:      f.Tag.Get("env"),
+				env:      variable(key, f.Tag.Get("env")),
 				fallback: f.Tag.Get("default"),
 				oneof:    strings.Fields(f.Tag.Get("oneof")),
 				none:     f.Tag.Get("none") != "",
@@ -65,9 +68,22 @@ func walk(v reflect.Value, key string, visit func(setting)) {
 	}
 }
 
+// variable returns the variable that overrides a key, "" for none. Those of the default app are made
+// from their keys, because an app's settings can't name them: other apps have the same.
+func variable(key, tagged string) string {
+	if !strings.HasPrefix(key, "default_app.") || strings.Contains(key, "[") {
+		return tagged
+	}
+	return "PLAYHEAD_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
 // fill gives every field that is zero its default. Lists that came with c are left as they are.
 func (c *Config) fill() {
 	c.Apps = slices.Clone(c.Apps)
+	c.DefaultApp.Webhooks = slices.Clone(c.DefaultApp.Webhooks)
+	for i := range c.Apps {
+		c.Apps[i].Webhooks = slices.Clone(c.Apps[i].Webhooks)
+	}
 	for _, s := range settings(c) {
 		if !s.field.IsZero() || s.fallback == "" {
 			continue

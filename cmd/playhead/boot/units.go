@@ -203,6 +203,16 @@ func (s *Switch) UnmarshalText(text []byte) error {
 // String writes true or false.
 func (s Switch) String() string { return strconv.FormatBool(s == On) }
 
+// List is several words. In a file it is a list; in a variable, or where a file has a single value,
+// they stand between commas or spaces.
+type List []string
+
+// UnmarshalText reads words between commas or spaces.
+func (l *List) UnmarshalText(text []byte) error {
+	*l = strings.FieldsFunc(string(text), func(r rune) bool { return r == ',' || r == ' ' })
+	return nil
+}
+
 func isNone(s string) bool { return s == "none" || s == "-1" }
 
 func parseWhole(s string) (int64, error) {
