@@ -141,6 +141,16 @@ func (c *client) mustSend(tb testing.TB, text string) {
 	}
 }
 
+// mustAsk sends an event with data.
+func (c *client) mustAsk(tb testing.TB, event string, data any) {
+	tb.Helper()
+	raw, err := json.Marshal(map[string]any{"event": event, "data": data})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	c.mustSend(tb, string(raw))
+}
+
 // mustRead returns the next frame.
 func (c *client) mustRead(tb testing.TB) frame {
 	tb.Helper()

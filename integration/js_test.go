@@ -51,27 +51,43 @@ func javascript(ctx context.Context, tb testing.TB, n *node, args ...string) *ex
 	}
 	cmd := exec.CommandContext(ctx, "node", args...)
 	cmd.Dir = "js"
-	cmd.Env = append(environment(),
+	cmd.Env = n.clientEnvironment()
+	dieWithTest(cmd)
+	return cmd
+}
+
+// clientEnvironment tells a client's process where the node is and how to sign.
+func (n *node) clientEnvironment() []string {
+	return append(environment(),
 		"PLAYHEAD_HOST=127.0.0.1",
 		fmt.Sprintf("PLAYHEAD_PORT=%d", n.cfg.Port),
 		"PLAYHEAD_APP_ID="+appID,
 		"PLAYHEAD_APP_KEY="+appKey,
 		"PLAYHEAD_APP_SECRET="+appSecret,
 	)
-	dieWithTest(cmd)
-	return cmd
 }
 
-// TestPusherClients runs the tests of js/*.test.js, each file a subtest: stock pusher-js and the
-// official HTTP library against a node.
+// TestPusherClients runs the tests of js/*.test.js, each file a subtest: stock pusher-js, Laravel
+// Echo and the official HTTP library against a node.
 func TestPusherClients(t *testing.T) {
 	t.Parallel()
-	n := startNode(t, nodeConfig{Env: []string{
-		"WEBSOCKET_ACTIVITY_TIMEOUT=1s", // an idle client pings after a second
-		"WEBSOCKET_PING_AFTER=2s",
-		"WEBSOCKET_PONG_TIMEOUT=10s",
-		"SHUTDOWN_DRAIN=100ms",
-	}})
+	hooks := freePort(t)
+	n := startNode(t, nodeConfig{
+		// Of channels whose names end so, the webhooks' test is told, and of no other test's.
+		Config: fmt.Sprintf(`
+default_app:
+  subscription_count: true
+  webhooks:
+    - url: http://127.0.0.1:%d/hook
+      channel_suffix: -hooked
+`, hooks),
+		Env: []string{
+			"WEBSOCKET_ACTIVITY_TIMEOUT=1s", // an idle client pings after a second
+			"WEBSOCKET_PING_AFTER=2s",
+			"WEBSOCKET_PONG_TIMEOUT=10s",
+			"SHUTDOWN_DRAIN=100ms",
+		},
+	})
 	files, err := filepath.Glob("js/*.test.js")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no tests in js: %v", err)
@@ -84,6 +100,7 @@ func TestPusherClients(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			cmd := javascript(ctx, t, n, "--test", "--test-timeout=60000", filepath.Base(file))
+			cmd.Env = append(cmd.Env, fmt.Sprintf("PLAYHEAD_WEBHOOKS_PORT=%d", hooks))
 			output, err := cmd.CombinedOutput()
 			if err != nil {
 				t.Errorf("%v\n%s", err, output)

@@ -66,6 +66,7 @@ var vendors = []struct {
 	{"github.com/synadia-io/", []string{"streams", "adapters/embedded", "cmd/playhead/boot"}, []string{"integration"}},
 	{"github.com/redis/", []string{"adapters/redis"}, []string{"integration"}},
 	{"github.com/coder/websocket", []string{"broker/ws"}, []string{"cmd/playhead/boot", "integration"}},
+	{"github.com/pusher/", nil, []string{"integration"}},
 	{"github.com/alecthomas/kong", []string{"cmd/playhead"}, nil},
 	{"go.yaml.in/yaml/", []string{"cmd/playhead/boot"}, []string{"integration"}},
 }

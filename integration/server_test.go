@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,6 +34,7 @@ type nodeConfig struct {
 	Binary string // default: the one with the race detector
 	Data   string // data folder; default: a temporary one
 	Port   int    // default: a free one
+	Config string // text of the configuration file; default: no file
 	Env    []string
 }
 
@@ -59,6 +61,13 @@ func newNode(tb testing.TB, cfg nodeConfig) *node {
 	}
 	if cfg.Port == 0 {
 		cfg.Port = freePort(tb)
+	}
+	if cfg.Config != "" {
+		file := filepath.Join(tb.TempDir(), "playhead.yml")
+		if err := os.WriteFile(file, []byte(cfg.Config), 0o600); err != nil {
+			tb.Fatal(err)
+		}
+		cfg.Env = append(slices.Clone(cfg.Env), "PLAYHEAD_CONFIG="+file)
 	}
 	n := &node{tb: tb, cfg: cfg, metrics: freePort(tb), out: &output{}}
 	tb.Cleanup(n.check)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/playhead/playhead/broker"
@@ -264,7 +265,7 @@ type presenceDoc struct {
 	}
 }
 
-// Checklist 54, 55, 56, 57, 59, 60, 61, 62: who is there, and who is told.
+// Checklist 54, 55, 56, 57, 59, 60, 61, 62, 63: who is there, and who is told, at once.
 func TestPresenceChannel(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -293,9 +294,13 @@ func TestPresenceChannel(t *testing.T) {
 		again.subscribeAs("presence-a", `{"user_id":"10"}`) // nobody is told
 		a.send(`{"event":"pusher:unsubscribe","data":{"channel":"presence-a"}}`)
 		a.sync()
+		left := time.Now()
 		_ = again.ws.Close(1000, "")
 		if f := b.expect("pusher_internal:member_removed"); f.text(t) != `{"user_id":"10"}` {
 			t.Errorf("member removed: %s", f.Data)
+		}
+		if took := time.Since(left); took >= time.Second {
+			t.Errorf("told after %v", took)
 		}
 		a.subscribeAs("presence-a", `{"user_id":"10"}`)
 		b.expect("pusher_internal:member_added")

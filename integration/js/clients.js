@@ -32,23 +32,34 @@ function backend(options = {}) {
 }
 
 // clientWith returns a pusher-js client of the node. Its private, presence and encrypted channels
-// are authorised by the official HTTP library, as user.
-function clientWith({ user, authorise, options, appKey = key } = {}) {
+// are authorised by the official HTTP library, as user; account is who it signs in as.
+function clientWith({
+  user, account, authorise, options, appKey = key, build: Client = PusherJS,
+} = {}) {
   const server = backend({ encryptionMasterKeyBase64: masterKey });
-  return new PusherJS(appKey, {
+  return new Client(appKey, {
     cluster: '',
     wsHost: host,
     wsPort: port,
     forceTLS: false,
     enabledTransports: ['ws'],
-    // The node build of pusher-js is given the cipher; its with-encryption builds differ from
-    // the plain ones in nothing but setting this option.
+    // The node build of pusher-js has no cipher of its own; the with-encryption builds set this
+    // option themselves (builds.test.js).
     nacl,
     channelAuthorization: {
       customHandler({ socketId, channelName }, callback) {
         try {
           const answer = server.authorizeChannel(socketId, channelName, user);
           callback(null, authorise ? authorise(answer, channelName) : answer);
+        } catch (err) {
+          callback(err, null);
+        }
+      },
+    },
+    userAuthentication: {
+      customHandler({ socketId }, callback) {
+        try {
+          callback(null, server.authenticateUser(socketId, account));
         } catch (err) {
           callback(err, null);
         }
@@ -118,6 +129,18 @@ function fenced(events) {
   return events.filter(([name]) => name !== 'fence');
 }
 
+// once resolves as a body does that is handed resolve and reject, unless that takes too long.
+function once(what, body) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`no ${what} within ${patience} ms`)), patience);
+    const ending = (end) => (value) => {
+      clearTimeout(timer);
+      end(value);
+    };
+    body(ending(resolve), ending(reject));
+  });
+}
+
 // until resolves when the condition holds; it is asked again after each event of the emitter.
 function until(emitter, event, condition) {
   if (condition()) return Promise.resolve();
@@ -146,6 +169,7 @@ function unique(prefix) {
 }
 
 module.exports = {
+  address: { host, key, port },
   assert,
   backend,
   connected,
@@ -153,7 +177,9 @@ module.exports = {
   fenced,
   masterKey,
   next,
+  once,
   recorded,
+  required,
   subscribed,
   unique,
   until,
