@@ -1,6 +1,8 @@
 package ws
 
 import (
+	"context"
+
 	"github.com/playhead/playhead/broker"
 	"github.com/playhead/playhead/broker/presence"
 	"github.com/playhead/playhead/broker/pusher"
@@ -16,10 +18,10 @@ type account struct {
 // can be terminated and its user is online, then it is answered, and then it hears of those it
 // watches. A client that signs in again as the same user is answered again, and with another
 // watchlist from then on watches those.
-func (s *session) signIn(f pusher.Frame) {
+func (s *session) signIn(ctx context.Context, f pusher.Frame) {
 	q, err := f.SignIn()
 	if err == nil {
-		err = pusher.VerifyUser(s.app, q.Auth, s.id, q.UserData)
+		err = pusher.VerifyUser(s.signer(ctx, q.Auth), q.Auth, s.id, q.UserData)
 	}
 	var user pusher.User
 	if err == nil {

@@ -149,7 +149,7 @@ func (s *session) handle(ctx context.Context, message []byte) {
 		s.unsubscribe(f)
 	case pusher.EventSignIn:
 		received.WithLabelValues("signin").Inc()
-		s.signIn(f)
+		s.signIn(ctx, f)
 	default:
 		if isClientEvent(f.Event) {
 			received.WithLabelValues("client_event").Inc()

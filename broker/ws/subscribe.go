@@ -33,7 +33,7 @@ func (s *session) subscribe(ctx context.Context, f pusher.Frame) {
 			return
 		}
 		if err = s.checkSubscriptions(); err == nil {
-			member, err = s.authorise(q)
+			member, err = s.authorise(ctx, q)
 		}
 	}
 	if err == nil && q.Rewind {
@@ -58,7 +58,7 @@ func (s *session) checkSubscriptions() error {
 }
 
 // authorise checks that the client may have the channel, and reads who it is in a presence channel.
-func (s *session) authorise(q pusher.Subscribe) (*broker.Member, error) {
+func (s *session) authorise(ctx context.Context, q pusher.Subscribe) (*broker.Member, error) {
 	kind := pusher.KindOf(q.Channel)
 	if kind == pusher.ServerToUser {
 		if !s.owns(q.Channel) {
@@ -69,7 +69,7 @@ func (s *session) authorise(q pusher.Subscribe) (*broker.Member, error) {
 	if !kind.NeedsAuth() {
 		return nil, nil
 	}
-	if err := pusher.VerifyChannel(s.app, q.Auth, s.id, q.Channel, q.ChannelData); err != nil {
+	if err := pusher.VerifyChannel(s.signer(ctx, q.Auth), q.Auth, s.id, q.Channel, q.ChannelData); err != nil {
 		return nil, err
 	}
 	if !kind.Presence() {
