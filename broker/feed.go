@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -17,9 +18,9 @@ type Feed struct {
 	done  chan struct{}   // closed when the feed's goroutine has ended
 	err   error           // why the tail couldn't be started; set before ready is closed
 
-	users     int                // guarded by node.mu; sessions between Node.Feed and Release
-	idleSince time.Time          // guarded by node.mu; when users became 0
-	cancel    context.CancelFunc // guarded by node.mu; ends run, nil before it is started
+	users     int                     // guarded by node.mu; sessions between Node.Feed and Release
+	idleSince time.Time               // guarded by node.mu; when users became 0
+	cancel    context.CancelCauseFunc // guarded by node.mu; ends run, nil before it is started
 
 	mu       sync.Mutex
 	cursor   Position                    // guarded by mu; of the last event fanned out
@@ -76,7 +77,11 @@ func (f *Feed) run(ctx context.Context) {
 		f.fanOut(&Delivery{Event: e}, e.Channel)
 	}
 	f.node.forget(f)
-	f.sendHome()
+	why := TailBroken
+	if errors.Is(context.Cause(ctx), errRetired) {
+		why = AppRetired
+	}
+	f.sendHome(why)
 }
 
 // fanOut hands d to the channel's subscriptions and, for an event, moves the cursor, as one step:
@@ -101,13 +106,13 @@ func (f *Feed) fanOut(d *Delivery, ch Channel) {
 
 // sendHome ends the sessions of every subscription: the tail is gone, and only a new one, from a
 // seam of its own, is sure to have no hole.
-func (f *Feed) sendHome() {
+func (f *Feed) sendHome(why Reason) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.broken = true
 	for _, subs := range f.channels {
 		for _, s := range subs {
-			s.subscriber.Close(TailBroken)
+			s.subscriber.Close(why)
 		}
 	}
 }

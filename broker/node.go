@@ -102,10 +102,10 @@ func (n *Node) Run(ctx context.Context) error {
 	defer idle.Stop()
 	for {
 		next := n.sweep(func(f *Feed) {
-			ctx, cancel := context.WithCancel(ctx)
+			ctx, cancel := context.WithCancelCause(ctx)
 			f.cancel = cancel
 			running.Go(func() {
-				defer cancel()
+				defer cancel(nil)
 				f.run(ctx)
 			})
 		})
@@ -140,7 +140,7 @@ func (n *Node) sweep(start func(*Feed)) (next time.Duration) {
 			next = min(next, left)
 			continue
 		}
-		f.cancel()
+		f.cancel(nil)
 		delete(n.feeds, app)
 		n.cfg.Logger.Info("app no longer in use here", "app", app)
 	}
@@ -249,8 +249,11 @@ func (n *Node) forget(f *Feed) {
 	}
 }
 
+// errRetired is the cause of a feed's end when its app is no more.
+var errRetired = errors.New("app retired")
+
 // Retire ends the feed of an app that no longer is, or is disabled. The sessions that have subscriptions
-// are closed with [TailBroken], those that haven't are when they want one: all of them are asked to come
+// are closed with [AppRetired], those that haven't are when they want one: all of them are asked to come
 // back, and refused then. It doesn't wait for that. A session that was on its way when the app went may
 // still start another feed; so call it again after a while.
 func (n *Node) Retire(app AppID) {
@@ -258,7 +261,7 @@ func (n *Node) Retire(app AppID) {
 	defer n.mu.Unlock()
 	// One that Run has yet to start has nothing to end; it is there the next time.
 	if f := n.feeds[app]; f != nil && f.cancel != nil {
-		f.cancel()
+		f.cancel(errRetired)
 		delete(n.feeds, app)
 		n.cfg.Logger.Info("app retired here", "app", app)
 	}

@@ -25,7 +25,7 @@ func TestRetire(t *testing.T) {
 		n.Retire(app)
 		n.Retire("never used here")
 		synctest.Wait()
-		if diff := cmp.Diff([]broker.Reason{broker.TailBroken}, subscribed.closed()); diff != "" {
+		if diff := cmp.Diff([]broker.Reason{broker.AppRetired}, subscribed.closed()); diff != "" {
 			t.Errorf("session of the app (-want +got):\n%s", diff)
 		}
 		if _, _, err := idle.Subscribe(ch, "1.3", &recorder{}); !errors.Is(err, broker.ErrBroken) {

@@ -19,6 +19,7 @@ type Reason string
 // Why sessions are ended, whichever door serves them.
 const (
 	TailBroken   Reason = "tail_broken"   // the app's log can't be, or is no longer, followed
+	AppRetired   Reason = "app_retired"   // the app was removed or disabled
 	GateOverflow Reason = "gate_overflow" // more was held during a replay than the gate may hold
 	Terminated   Reason = "terminated"    // a backend ended all connections of the user
 )

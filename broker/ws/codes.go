@@ -60,9 +60,9 @@ const (
 // closing returns the code and the text with which a connection is closed for a reason, or
 // refused. It is the one place that chooses codes. 42xx sends the client back at once and must not
 // refuse a connection that was never established; 4300 and above never close.
-func closing(why broker.Reason) (pusher.Code, string) {
+func (cfg *Config) closing(why broker.Reason) (pusher.Code, string) {
 	switch why {
-	case broker.TailBroken:
+	case broker.TailBroken, broker.AppRetired:
 		return pusher.CodeReconnect, pusher.CodeReconnect.Text()
 	case broker.GateOverflow:
 		return pusher.CodeOverCapacity, "Too much was published while the replay was read"
@@ -71,7 +71,7 @@ func closing(why broker.Reason) (pusher.Code, string) {
 	case PongTimeout:
 		return pusher.CodePongMissing, pusher.CodePongMissing.Text()
 	case broker.Terminated:
-		return pusher.CodeUnauthorized, "You got disconnected by the app"
+		return pusher.Code(cfg.TerminationCode), "You got disconnected by the app"
 	case Unauthorised:
 		return pusher.CodeUnauthorized, "Connection not authorized within timeout."
 	case Shutdown:

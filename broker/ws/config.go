@@ -9,6 +9,7 @@ import (
 
 	"github.com/playhead/playhead/broker"
 	"github.com/playhead/playhead/broker/presence"
+	"github.com/playhead/playhead/broker/pusher"
 	"github.com/playhead/playhead/replay"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -68,6 +69,11 @@ type Config struct {
 	// for longer.
 	Alone bool
 
+	// TerminationCode closes the connections of a user whom a backend terminates: 4000 to 4299.
+	// With 4009, the default, pusher-js stays away; with 4200 it comes straight back and has to
+	// authorise anew.
+	TerminationCode int
+
 	// DrainTime is over how long [Server.Drain] spreads the goodbyes. Default 5 s; −1 is none:
 	// all at once.
 	DrainTime time.Duration
@@ -125,6 +131,7 @@ func (cfg *Config) check() error {
 		{"max message bytes", &cfg.MaxMessageBytes, 64 << 10},
 		{"max connections", &cfg.MaxConnections, 0},
 		{"flushers", &cfg.Flushers, runtime.GOMAXPROCS(0)},
+		{"termination code", &cfg.TerminationCode, int(pusher.CodeUnauthorized)},
 	} {
 		if *n.field < 0 {
 			errs = append(errs, fmt.Errorf("%s: %d is negative", n.name, *n.field))
@@ -132,6 +139,9 @@ func (cfg *Config) check() error {
 		if *n.field == 0 {
 			*n.field = n.value
 		}
+	}
+	if cfg.TerminationCode > 0 && (cfg.TerminationCode < 4000 || cfg.TerminationCode > 4299) {
+		errs = append(errs, fmt.Errorf("termination code: %d is not between 4000 and 4299", cfg.TerminationCode))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("ws: %w", err)

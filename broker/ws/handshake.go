@@ -166,7 +166,7 @@ func (s *session) withdraw() {
 // turnAway tells a client why it is not served, waits a little for it to leave, and closes. There
 // is no session yet: nothing is queued, and nobody else knows the connection.
 func (s *session) turnAway(why broker.Reason, key string) {
-	code, text := closing(why)
+	code, text := s.server.cfg.closing(why)
 	if why == unknownApp {
 		text = pusher.UnknownApp(key)
 	}

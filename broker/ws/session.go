@@ -70,7 +70,7 @@ func (s *session) send(frame []byte) {
 // Close implements [broker.Subscriber]. It queues the frames that say why and wakes the reader,
 // which cleans up; only the first reason counts.
 func (s *session) Close(why broker.Reason) {
-	code, text := closing(why)
+	code, text := s.server.cfg.closing(why)
 	// What a client that reads too slowly has not read yet it will not read in time; dropping it
 	// frees the memory now and lets the code through.
 	drop := why == SlowReader || why == broker.GateOverflow

@@ -274,13 +274,14 @@ func TestBrokenTail(t *testing.T) {
 // Whatever a reason is, its code is one that clients understand.
 func TestCodes(t *testing.T) {
 	t.Parallel()
+	cfg := &Config{TerminationCode: 4123}
 	for why, want := range map[broker.Reason]int{
-		broker.TailBroken: 4200, broker.GateOverflow: 4100, SlowReader: 4100, PongTimeout: 4201, Shutdown: 4200,
+		broker.Terminated: 4123, broker.AppRetired: 4200, broker.TailBroken: 4200, broker.GateOverflow: 4100, SlowReader: 4100, PongTimeout: 4201, Shutdown: 4200,
 		BinaryMessage: 1003, InvalidUTF8: 1007, MessageTooBig: 1009, ProtocolError: 1002,
 		pathNotFound: 4005, unknownApp: 4001, appDisabled: 4003, versionUnsupported: 4007,
 		tooMany: 4100, draining: 4100, unavailable: 4100, "unheard of": 1011,
 	} {
-		code, text := closing(why)
+		code, text := cfg.closing(why)
 		if int(code) != want || text == "" || len(text) > 123 {
 			t.Errorf("%s: %d %q, want %d and a short text", why, code, text, want)
 		}

@@ -99,6 +99,7 @@ func (n *Node) open(s *stack, medium *streams.Streams) error {
 		QueueBytes:      int(n.cfg.WebSocket.QueueBytes),
 		MaxMessageBytes: int(n.cfg.WebSocket.MaxMessageBytes),
 		MaxConnections:  max(int(n.cfg.WebSocket.MaxConnections), 0), // its 0 is none
+		TerminationCode: int(n.cfg.WebSocket.TerminationCode),
 		FlushInterval:   time.Duration(n.cfg.WebSocket.FlushInterval),
 		DrainTime:       time.Duration(n.cfg.Shutdown.Drain),
 		Logger:          n.logger,

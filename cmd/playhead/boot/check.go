@@ -34,6 +34,9 @@ func (l *loader) check(c *Config) {
 		l.problem("%s: %v is less than %v, which a large message with its frame may need",
 			l.at("websocket.queue_bytes"), c.WebSocket.QueueBytes, minQueueBytes)
 	}
+	if code := c.WebSocket.TerminationCode; l.good("websocket.termination_code") && (code < 4000 || code > 4299) {
+		l.problem("%s: %v is not between 4000 and 4299, the codes that clients act on", l.at("websocket.termination_code"), code)
+	}
 	if c.Metrics.Enabled == On && c.Metrics.Port == c.Port && c.Port != AnyPort && l.good("port", "metrics.port") {
 		l.problem("%s: %v is the port of the WebSockets too; give metrics one of its own", l.at("metrics.port"), c.Port)
 	}

@@ -175,6 +175,10 @@ type WebSocketConfig struct {
 	// later (4100). Default none: the descriptor limit bounds them.
 	MaxConnections Count `yaml:"max_connections" env:"WEBSOCKET_MAX_CONNECTIONS" default:"none" none:"yes"`
 
+	// TerminationCode closes the connections of a user whom a backend terminates, 4000 to 4299.
+	// Default 4009: pusher-js stays away. With 4200 it comes straight back.
+	TerminationCode Count `yaml:"termination_code" env:"WEBSOCKET_TERMINATION_CODE" default:"4009"`
+
 	// FlushInterval is the least time between two writes under load; what gathers meanwhile
 	// goes out in one. An idle node writes at once. Default 5ms.
 	FlushInterval Duration `yaml:"flush_interval" env:"WEBSOCKET_FLUSH_INTERVAL" default:"5ms"`

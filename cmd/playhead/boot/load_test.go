@@ -137,7 +137,7 @@ apps:
     credentials: [{key: k, secret: s}]
   - id: a
     key: k
-`, map[string]string{"SYNC_INTERVAL": "1ms", "REPLAY_MAX_BYTES": "huge", "ADAPTER_DRIVER": "kafka", "INSTANCE_PROCESS_ID": "a b"},
+`, map[string]string{"SYNC_INTERVAL": "1ms", "REPLAY_MAX_BYTES": "huge", "WEBSOCKET_TERMINATION_CODE": "4300", "ADAPTER_DRIVER": "kafka", "INSTANCE_PROCESS_ID": "a b"},
 		Flag{Name: "--port", Key: "port", Text: "http"})
 	want := Problems{
 		`playhead.yml:2: prot: unknown key; did you mean port?`,
@@ -158,6 +158,7 @@ apps:
 		`playhead.yml:19: shutdown.drain: 1m must be less than shutdown.timeout, 30s: the other steps need time too`,
 		`SYNC_INTERVAL in the environment: sync.interval: 1ms is less than 10ms; mode always is what comes closest to it`,
 		`playhead.yml:16: websocket.queue_bytes: 1KiB is less than 64KiB, which a large message with its frame may need`,
+		`WEBSOCKET_TERMINATION_CODE in the environment: websocket.termination_code: 4300 is not between 4000 and 4299, the codes that clients act on`,
 		`playhead.yml:22: apps[0]: has key and secret as well as credentials; give one of the two`,
 		`playhead.yml:21: apps: app "a": id: another app has it`,
 		`playhead.yml:21: apps: app "a": credential 1: secret: empty`,
