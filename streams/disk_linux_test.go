@@ -2,6 +2,7 @@ package streams_test
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -20,7 +21,10 @@ func TestAppendToAFullDisk(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=6m"); err != nil {
-				t.Skipf("mount: %v", err)
+				if errors.Is(err, unix.EPERM) && os.Getenv("CI") == "" {
+					t.Skip("only root can mount a small disk to fill")
+				}
+				t.Fatalf("mount a disk: %v", err)
 			}
 			t.Cleanup(func() {
 				if err := unix.Unmount(dir, 0); err != nil {

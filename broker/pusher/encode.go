@@ -51,9 +51,6 @@ func AppendError(b []byte, code Code, message string) []byte {
 	return append(b, "}}"...)
 }
 
-// AppendPing adds a pusher:ping. Few clients but pusher-js answer it; WebSocket pings reach all.
-func AppendPing(b []byte) []byte { return append(b, `{"event":"pusher:ping","data":"{}"}`...) }
-
 // AppendPong adds the answer to a pusher:ping.
 func AppendPong(b []byte) []byte { return append(b, `{"event":"pusher:pong","data":"{}"}`...) }
 

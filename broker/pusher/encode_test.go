@@ -54,7 +54,6 @@ func TestServerFramesAreGolden(t *testing.T) {
 		"connection_established_no_memory": AppendConnectionEstablished(nil, socket, 120*time.Second, &none),
 		"error":                            AppendError(nil, CodeNone, AlreadySubscribed("foo")),
 		"error_code":                       AppendError(nil, CodeClientEventRate, CodeClientEventRate.Text()),
-		"ping":                             AppendPing(nil),
 		"pong":                             AppendPong(nil),
 		"subscription_succeeded":           AppendSubscriptionSucceeded(nil, Answer{Channel: "foo"}),
 		"subscription_succeeded_presence": AppendSubscriptionSucceeded(nil, Answer{Channel: "presence-foo", Members: []broker.Member{
