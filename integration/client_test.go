@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -50,11 +51,20 @@ type resume struct {
 
 // dial connects to a node; opted in, when positions are wanted.
 func dial(ctx context.Context, n *node, optedIn bool) (*client, error) {
+	return dialBy(ctx, n, optedIn, nil)
+}
+
+// dialBy is dial over the connections of a transport; nil is Go's own.
+func dialBy(ctx context.Context, n *node, optedIn bool, transport *http.Transport) (*client, error) {
 	url := "ws://" + n.addr() + "/app/" + appKey + "?protocol=7&client=test&version=1.0.0"
 	if optedIn {
 		url += "&replay=1"
 	}
-	conn, _, err := websocket.Dial(ctx, url, nil)
+	var options websocket.DialOptions
+	if transport != nil {
+		options.HTTPClient = &http.Client{Transport: transport}
+	}
+	conn, _, err := websocket.Dial(ctx, url, &options)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 )
@@ -13,7 +14,8 @@ import (
 type follower struct {
 	node     *node
 	channels []string
-	last     string // name of the event that ends a channel
+	last     string  // name of the event that ends a channel
+	fickle   *fickle // what breaks its connections; nil: nothing does
 
 	track    map[string]*track
 	socket   string // of the former connection
@@ -83,7 +85,11 @@ func (f *follower) run(ctx context.Context, ready func()) error {
 
 // session is one connection's life.
 func (f *follower) session(ctx context.Context, ready func()) error {
-	c, err := dial(ctx, f.node, true)
+	var transport *http.Transport
+	if f.fickle != nil {
+		transport = f.fickle.transport()
+	}
+	c, err := dialBy(ctx, f.node, true, transport)
 	if err != nil {
 		return err
 	}

@@ -32,15 +32,20 @@ func setting(name string, value int) int {
 	return value
 }
 
+// stormCutBytes is the most that a fickle connection lives for: a few dozen events.
+const stormCutBytes = 100_000
+
 const (
 	stormPublishers = 6
 	stormFollowers  = 4
+	stormFickle     = 3 // of them, whose connections break at random instants
 	stormLast       = "storm-over"
 )
 
 // TestStorm is the house's promise under the worst that one machine can do to it: publishers at
-// full speed, clients that keep their place, and a node that is ended in the middle and started
-// again on its data, over and over. Then
+// full speed, clients that keep their place, most of whose connections break after some bytes, in
+// the middle of a frame if need be, and a node that is ended in the middle and started again on its
+// data, over and over. Then
 //
 //   - every acknowledged event is in the log, once;
 //   - the events of each publisher are in its order;
@@ -82,6 +87,9 @@ func storm(t *testing.T, n *node, end func(*node)) {
 	subscribed := make(chan struct{}, stormFollowers)
 	for i := range followers {
 		followers[i] = follow(n, stormLast, channels...)
+		if i < stormFickle {
+			followers[i].fickle = newFickle(uint64(i), stormCutBytes)
+		}
 		clients.Go(func() {
 			results[i] = followers[i].run(ctx, func() { subscribed <- struct{}{} })
 			if results[i] != nil {
@@ -140,15 +148,22 @@ func storm(t *testing.T, n *node, end func(*node)) {
 				t.Errorf("client %d did not see the log of %s (-log +seen):\n%.4000s", i, ch, diff)
 			}
 		}
-		if f.connects != stormEnds+1 {
+		switch {
+		case f.fickle != nil && f.fickle.total() == 0:
+			t.Errorf("no connection of client %d broke", i)
+		case f.fickle == nil && f.connects != stormEnds+1:
 			t.Logf("client %d connected %d times for %d ends of the node", i, f.connects, stormEnds)
 		}
 	}
 	if missed == 0 {
 		t.Error("no client missed an event over a restart: the storm was no storm")
 	}
-	t.Logf("%d acknowledged, %d stored without an answer, %d replayed to %d clients over %d restarts",
-		len(s.acked), s.unanswered, missed, len(followers), stormEnds)
+	cuts := 0
+	for _, f := range followers[:stormFickle] {
+		cuts += f.fickle.total()
+	}
+	t.Logf("%d acknowledged, %d stored without an answer, %d replayed to %d clients over %d restarts and %d cuts",
+		len(s.acked), s.unanswered, missed, len(followers), stormEnds, cuts)
 }
 
 // stormPublishing is the publishers' side of a storm.
