@@ -12,6 +12,7 @@ type report struct {
 	latencies []latencies
 	fanOuts   []fanOut
 	idles     []idle
+	comebacks []comeback
 }
 
 func (r *report) String() string {
@@ -38,6 +39,12 @@ func (r *report) String() string {
 		s.WriteString("\n| idle connections | resident bytes each | in use after a collection | goroutines each | node CPU µs per connect |\n|--:|--:|--:|--:|--:|\n")
 		for _, i := range r.idles {
 			fmt.Fprintf(&s, "| %d | %.0f | %.0f | %.2f | %.0f |\n", i.connections, i.bytes, i.inUse, max(0, i.goroutines), us(i.connect))
+		}
+	}
+	if len(r.comebacks) > 0 {
+		s.WriteString("\n| clients | events missed by each | whole after s | all connected after s | node CPU s | node resident MB |\n|--:|--:|--:|--:|--:|--:|\n")
+		for _, c := range r.comebacks {
+			fmt.Fprintf(&s, "| %d | %d | %.2f | %.2f | %.2f | %.0f |\n", c.clients, comebackMissed, c.took.Seconds(), c.connect.Seconds(), c.cpu.Seconds(), float64(c.resident)/1e6)
 		}
 	}
 	return s.String() + "\n"

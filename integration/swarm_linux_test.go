@@ -27,6 +27,9 @@ type swarm struct {
 	hangups    atomic.Int64
 	firstFault atomic.Pointer[string]
 
+	// each is told every text frame behind the first, by the loop; nil: they are counted only.
+	each func(m *member, frame []byte)
+
 	wake    int // eventfd that ends the loop
 	stopped chan struct{}
 	ending  sync.Once
@@ -34,6 +37,7 @@ type swarm struct {
 
 // member is one subscriber. The swarm's loop owns it.
 type member struct {
+	number int
 	fd     int
 	frames int64 // text frames, the first two of which are no events
 
@@ -49,7 +53,14 @@ type member struct {
 // all are subscribed.
 func newSwarm(tb testing.TB, n *node, count int, channel func(int) string) *swarm {
 	tb.Helper()
-	s := &swarm{byFD: make(map[int32]*member, count), stopped: make(chan struct{})}
+	return newSwarmOf(tb, n, count, func(i int) string { return fmt.Sprintf(`{"channel":%q}`, channel(i)) }, nil)
+}
+
+// newSwarmOf is newSwarm whose member i subscribes with the data subscribe(i); each is told every
+// text frame but a member's first.
+func newSwarmOf(tb testing.TB, n *node, count int, subscribe func(int) string, each func(*member, []byte)) *swarm {
+	tb.Helper()
+	s := &swarm{byFD: make(map[int32]*member, count), stopped: make(chan struct{}), each: each}
 	var err error
 	if s.poll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		tb.Fatal(err)
@@ -64,7 +75,7 @@ func newSwarm(tb testing.TB, n *node, count int, channel func(int) string) *swar
 		if err != nil {
 			tb.Fatalf("socket of member %d: %v", i, err)
 		}
-		m := &member{fd: fd}
+		m := &member{number: i, fd: fd}
 		s.members = append(s.members, m)
 		s.byFD[int32(fd)] = m
 	}
@@ -77,8 +88,8 @@ func newSwarm(tb testing.TB, n *node, count int, channel func(int) string) *swar
 		if err := unix.Connect(m.fd, addr); err != nil {
 			tb.Fatalf("connect member %d: %v", i, err)
 		}
-		subscribe := fmt.Sprintf(`{"event":"pusher:subscribe","data":{"channel":%q}}`, channel(i))
-		if _, err := unix.Write(m.fd, append([]byte(handshake), clientFrame(0x1, []byte(subscribe))...)); err != nil {
+		frame := clientFrame(0x1, fmt.Appendf(nil, `{"event":"pusher:subscribe","data":%s}`, subscribe(i)))
+		if _, err := unix.Write(m.fd, append([]byte(handshake), frame...)); err != nil {
 			tb.Fatalf("subscribe member %d: %v", i, err)
 		}
 		if err := unix.SetNonblock(m.fd, true); err != nil {
@@ -179,7 +190,7 @@ func (s *swarm) take(m *member, b []byte) {
 			continue
 		}
 		m.opcode, m.skip, m.head = m.head[0]&0x0f, length, m.head[:0]
-		m.keep = m.opcode >= 0x8 || m.frames < 2
+		m.keep = m.opcode >= 0x8 || m.frames < 2 || s.each != nil
 		m.kept = m.kept[:0]
 		if length == 0 {
 			events += s.end(m)
@@ -195,6 +206,9 @@ func (s *swarm) end(m *member) int64 {
 	switch m.opcode {
 	case 0x1:
 		m.frames++
+		if s.each != nil && m.frames > 1 {
+			s.each(m, m.kept)
+		}
 		switch {
 		case m.frames > 2:
 			return 1
