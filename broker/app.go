@@ -53,6 +53,9 @@ type App struct {
 	// 30 min.
 	CacheTTL time.Duration
 
+	// Retention bounds what the app's log remembers.
+	Retention Retention
+
 	// Webhooks are where the app's backend is told what happened. Default: nowhere.
 	Webhooks []Endpoint
 
@@ -94,6 +97,14 @@ func (a *App) Cached(last *Event, now time.Time) time.Duration {
 
 // LogValue keeps secrets out of logs.
 func (a *App) LogValue() slog.Value { return slog.StringValue(string(a.ID)) }
+
+// Retention bounds what a log remembers of an app; it forgets its oldest events. A zero field is the
+// medium's own default, −1 means no bound.
+type Retention struct {
+	Age    time.Duration // of an event
+	Bytes  int64         // of all events as the medium stores them
+	Events int64         // number of events
+}
 
 // Limits bound an app. A zero field means its default, which is Pusher's documented value.
 type Limits struct {

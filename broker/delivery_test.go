@@ -92,12 +92,19 @@ func TestEncodedConcurrently(t *testing.T) {
 }
 
 // handed is a log whose tail gives what it is handed, without storing anything.
-type handed struct{ events chan *broker.Event }
+type handed struct {
+	events chan *broker.Event
+	from   broker.Position // where the tail begins; zero: before the first event of the epoch e
+}
 
 func (*handed) Append(context.Context, ...*broker.Event) error { return broker.ErrUnavailable }
 
 func (l *handed) Tail(ctx context.Context, _ broker.AppID) (broker.Position, iter.Seq2[*broker.Event, error], error) {
-	return broker.Position{Epoch: "e"}, func(yield func(*broker.Event, error) bool) {
+	from := l.from
+	if from.IsZero() {
+		from = broker.Position{Epoch: "e"}
+	}
+	return from, func(yield func(*broker.Event, error) bool) {
 		for {
 			select {
 			case e := <-l.events:
@@ -118,35 +125,41 @@ func (d discard) Deliver(*broker.Delivery) { *d.n++ } // on the feed's goroutine
 func (d discard) Close(broker.Reason)      {}
 
 // BenchmarkFanOut shows what it costs to hand one event to its subscribers: from the tail into the
-// sessions' hands, without encoding or queueing.
+// sessions' hands, without encoding or queueing; and what the window adds, when it is full.
 func BenchmarkFanOut(b *testing.B) {
-	for _, subscribers := range []int{1, 1_000, 10_000} {
-		b.Run(fmt.Sprint(subscribers), func(b *testing.B) {
-			log := &handed{events: make(chan *broker.Event)}
-			n, stop := run(b, broker.Config{Log: log})
-			f, _ := feed(b, n, app)
-			var delivered int64
-			for i := range subscribers {
-				s, _, err := f.Subscribe(ch, broker.SocketID(fmt.Sprint("1.", i)), discard{&delivered})
-				if err != nil {
-					b.Fatal(err)
-				}
-				s.Open(0)
-			}
-			e := &broker.Event{
-				App: app, Channel: ch, ID: "id", Name: "order.updated", Data: make([]byte, 256),
-				Position: broker.Position{Epoch: "e", Serial: 1},
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				log.events <- e // taken when the one before is out
-			}
-			b.StopTimer()
-			stop()
-			if want := int64(b.N) * int64(subscribers); delivered != want {
-				b.Fatalf("%d deliveries, want %d", delivered, want)
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(delivered), "ns/delivery")
-		})
+	for name, events := range map[string]int{"window=off": -1, "window=on": 10_000} {
+		for _, subscribers := range []int{1, 1_000, 10_000} {
+			b.Run(fmt.Sprint(name, "/", subscribers), func(b *testing.B) { fanOut(b, events, subscribers) })
+		}
 	}
+}
+
+func fanOut(b *testing.B, window, subscribers int) {
+	log := &handed{events: make(chan *broker.Event)}
+	n, stop := run(b, broker.Config{Log: log, WindowEvents: window})
+	f, _ := feed(b, n, app)
+	var delivered int64
+	for i := range subscribers {
+		s, _, err := f.Subscribe(ch, broker.SocketID(fmt.Sprint("1.", i)), discard{&delivered})
+		if err != nil {
+			b.Fatal(err)
+		}
+		s.Open(0)
+	}
+	e := broker.Event{
+		App: app, Channel: ch, ID: "id", Name: "order.updated", Data: make([]byte, 256),
+		Position: broker.Position{Epoch: "e", Serial: 1},
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		next := e
+		log.events <- &next // taken when the one before is out
+		e.Position.Serial++
+	}
+	b.StopTimer()
+	stop()
+	if want := int64(b.N) * int64(subscribers); delivered != want {
+		b.Fatalf("%d deliveries, want %d", delivered, want)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(delivered), "ns/delivery")
 }

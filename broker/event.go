@@ -46,3 +46,12 @@ type Event struct {
 	// Position is then that of the first one and nothing was stored now.
 	Duplicate bool
 }
+
+// eventOverhead is what an event takes besides its texts and data, in bytes: the Event itself, its
+// places in a window and its index, and what the allocator rounds up.
+const eventOverhead = 320
+
+// Size estimates what the event takes where it is kept in memory, in bytes.
+func (e *Event) Size() int {
+	return eventOverhead + len(e.Data) + len(e.Name) + len(e.ID) + len(e.Channel) + len(e.Exclude) + len(e.UserID)
+}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Feed is one app in use on one node: it tails the app's log, holds the node's cursor in it, and
@@ -26,6 +28,10 @@ type Feed struct {
 	cursor   Position                    // guarded by mu; of the last event fanned out
 	broken   bool                        // guarded by mu; the tail has ended
 	channels map[Channel][]*Subscription // guarded by mu; no empty slices
+	window   window                      // guarded by mu, but its bounds never change
+	arrivals []*arrival                  // guarded by mu; those who wait for the cursor
+
+	windowEvents, windowBytes prometheus.Gauge // set before ready is closed
 }
 
 // newFeed is called with node.mu held.
@@ -36,6 +42,7 @@ func newFeed(n *Node, app AppID) *Feed {
 		ready:    make(chan struct{}),
 		done:     make(chan struct{}),
 		channels: map[Channel][]*Subscription{},
+		window:   window{maxEvents: n.cfg.WindowEvents, maxBytes: n.cfg.WindowBytes},
 	}
 	f.after = n.last[app]
 	n.last[app] = f.done
@@ -59,8 +66,14 @@ func (f *Feed) run(ctx context.Context) {
 		close(f.ready)
 		return
 	}
+	// The former feed of the app has taken its own back.
+	f.windowEvents = f.node.metrics.windowEvents.WithLabelValues(string(f.app))
+	f.windowBytes = f.node.metrics.windowBytes.WithLabelValues(string(f.app))
+	defer f.node.metrics.windowEvents.DeleteLabelValues(string(f.app))
+	defer f.node.metrics.windowBytes.DeleteLabelValues(string(f.app))
 	f.mu.Lock()
 	f.cursor = from
+	f.window.begin(from)
 	f.mu.Unlock()
 	close(f.ready)
 	f.node.metrics.feeds.Inc()
@@ -91,6 +104,7 @@ func (f *Feed) fanOut(d *Delivery, ch Channel) {
 	defer f.mu.Unlock()
 	if d.Event != nil {
 		f.cursor = d.Event.Position
+		f.remember(d.Event)
 	}
 	exclude := d.exclude()
 	delivered := 0
@@ -104,12 +118,24 @@ func (f *Feed) fanOut(d *Delivery, ch Channel) {
 	f.node.metrics.deliveries.Add(float64(delivered))
 }
 
+// remember keeps an event for those who were away when it came, and tells those who wait for it. It
+// is called with mu held.
+func (f *Feed) remember(e *Event) {
+	f.window.add(e, f.node.cfg.WindowAge)
+	f.measure()
+	if len(f.arrivals) > 0 {
+		f.arrive()
+	}
+}
+
 // sendHome ends the sessions of every subscription: the tail is gone, and only a new one, from a
 // seam of its own, is sure to have no hole.
 func (f *Feed) sendHome(why Reason) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.broken = true
+	f.window.begin(f.cursor) // the log may be another one by now; it will tell
+	f.arrive()
 	for _, subs := range f.channels {
 		for _, s := range subs {
 			s.subscriber.Close(why)

@@ -19,6 +19,8 @@ type metrics struct {
 	tailBreaks    *prometheus.CounterVec
 	subscriptions prometheus.Gauge
 	deliveries    prometheus.Counter
+	windowEvents  *prometheus.GaugeVec
+	windowBytes   *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -58,6 +60,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "playhead_deliveries_total",
 			Help: "Events and notices handed to subscriptions.",
 		}),
+		windowEvents: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "playhead_window_events",
+			Help: "Newest events kept in memory for returning clients, by app.",
+		}, []string{"app"}),
+		windowBytes: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "playhead_window_bytes",
+			Help: "Memory that they take, by app.",
+		}, []string{"app"}),
 	}
 }
 

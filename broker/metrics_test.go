@@ -74,6 +74,8 @@ func TestMetrics(t *testing.T) {
 			"playhead_subscriptions":                  2,
 			"playhead_tail_events_total 42":           2,
 			"playhead_tail_lag_seconds":               2,
+			"playhead_window_events 42":               2,
+			"playhead_window_bytes 42":                654,
 		}
 		if diff := cmp.Diff(want, values(t, reg)); diff != "" {
 			t.Errorf("metrics (-want +got):\n%s", diff)
@@ -84,6 +86,9 @@ func TestMetrics(t *testing.T) {
 		have := values(t, reg)
 		if have["playhead_tail_breaks_total 42"] != 1 || have["playhead_feeds"] != 0 || have["playhead_subscriptions"] != 1 {
 			t.Errorf("after a tail broke: %v", have)
+		}
+		if n, there := have["playhead_window_bytes 42"]; there {
+			t.Errorf("after a tail broke its window has %v bytes", n)
 		}
 	})
 }

@@ -25,6 +25,17 @@ type Config struct {
 	// Over it the session is closed with [GateOverflow]. Default 1 MiB.
 	GateBytes int
 
+	// WindowEvents and WindowBytes bound the newest events of each app in use that are kept in
+	// memory, so that most returning clients are answered without a look at the log. Bytes are
+	// those of the events with what it takes to keep them. Default 100,000 and 16 MiB; −1 in
+	// either keeps none. Where the log remembers less than that, so should the window.
+	WindowEvents int
+	WindowBytes  int
+
+	// WindowAge is how old an event in memory may be and still be given out: what the log has
+	// forgotten by age isn't remembered here. Default, and −1: however old.
+	WindowAge time.Duration
+
 	// Logger takes lifecycle and faults. Default: discard.
 	Logger *slog.Logger
 
@@ -63,9 +74,19 @@ func New(cfg Config) (*Node, error) {
 	if cfg.GateBytes < 0 {
 		errs = append(errs, fmt.Errorf("gate bytes: %d is negative", cfg.GateBytes))
 	}
+	if cfg.WindowEvents < -1 {
+		errs = append(errs, fmt.Errorf("window events: %d is negative; -1 means none", cfg.WindowEvents))
+	}
+	if cfg.WindowBytes < -1 {
+		errs = append(errs, fmt.Errorf("window bytes: %d is negative; -1 means none", cfg.WindowBytes))
+	}
+	if cfg.WindowAge < -1 {
+		errs = append(errs, fmt.Errorf("window age: %v is negative; -1 means none", cfg.WindowAge))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
+	cfg.settleWindow()
 	switch cfg.Linger {
 	case 0:
 		cfg.Linger = 30 * time.Second
@@ -89,6 +110,21 @@ func New(cfg Config) (*Node, error) {
 		feeds:   map[AppID]*Feed{},
 		last:    map[AppID]<-chan struct{}{},
 	}, nil
+}
+
+// settleWindow gives the window its defaults. Without a window its events are 0.
+func (c *Config) settleWindow() {
+	c.WindowAge = max(c.WindowAge, 0)
+	if c.WindowEvents < 0 || c.WindowBytes < 0 {
+		c.WindowEvents, c.WindowBytes = 0, 0
+		return
+	}
+	if c.WindowEvents == 0 {
+		c.WindowEvents = 100_000
+	}
+	if c.WindowBytes == 0 {
+		c.WindowBytes = 16 << 20
+	}
 }
 
 // Run tails the log for every app in use until ctx ends, and returns when every feed is gone. It

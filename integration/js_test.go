@@ -97,9 +97,10 @@ default_app:
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
-			cmd := javascript(ctx, t, n, "--test", "--test-timeout=60000", filepath.Base(file))
+			// The timeout holds for a test, and for all tests of the file together.
+			cmd := javascript(ctx, t, n, "--test", "--test-timeout=150000", filepath.Base(file))
 			cmd.Env = append(cmd.Env, fmt.Sprintf("PLAYHEAD_WEBHOOKS_PORT=%d", hooks))
 			output, err := cmd.CombinedOutput()
 			if err != nil {

@@ -30,13 +30,14 @@ var places = []place{
 	{"integration", "whole nodes against real NATS, real Redis, real Pusher clients", []string{"cmd/playhead/boot"}},
 
 	{"cmd/playhead/boot", "assembles a node from its configuration, runs it, takes it apart again", []string{
-		"broker", "broker/pusher", "broker/ws", "broker/rest", "broker/presence", "broker/webhook", "broker/apps",
+		"broker", "broker/pusher", "broker/ws", "broker/rest", "broker/presence", "broker/page", "broker/webhook", "broker/apps", "broker/page", "replay/js",
 		"streams", "replay", "adapters/redis", "adapters/embedded",
 	}},
 
 	// The doors.
 	{"broker/ws", "serves WebSocket clients: a session per connection, its outbound queue drained by a few flushers, its input read when there is some", []string{"broker", "broker/pusher", "broker/presence", "replay"}},
 	{"broker/rest", "serves the HTTP API through which backends publish and ask", []string{"broker", "broker/pusher", "broker/presence", "replay"}},
+	{"broker/page", "serves the test page, through which people see what a server does", []string{"broker", "broker/pusher"}},
 	{"broker/webhook", "tells an app's backend, signed and at least once, what happened", []string{"broker", "broker/pusher"}},
 	{"broker/brokertest", "the in-memory log, the contract suites, the faults; for tests only", []string{"broker", "broker/presence", "replay"}},
 
@@ -49,6 +50,7 @@ var places = []place{
 	{"adapters/redis", "Redis and Redis Cluster pub/sub: same contract, no memory", []string{"broker"}},
 
 	// The ground.
+	{"replay/js", "the browsers' side of replay: one module that adds it to pusher-js", nil},
 	{"broker", "the heart: the nouns everyone speaks in, the contract a log must keep, and the Node that appends and fans out", nil},
 	{"adapters/embedded", "a NATS server inside the process", nil},
 }

@@ -13,6 +13,7 @@ type report struct {
 	fanOuts   []fanOut
 	idles     []idle
 	comebacks []comeback
+	positions []positionCost
 }
 
 func (r *report) String() string {
@@ -45,6 +46,12 @@ func (r *report) String() string {
 		s.WriteString("\n| clients | events missed by each | whole after s | all connected after s | node CPU s | node resident MB |\n|--:|--:|--:|--:|--:|--:|\n")
 		for _, c := range r.comebacks {
 			fmt.Fprintf(&s, "| %d | %d | %.2f | %.2f | %.2f | %.0f |\n", c.clients, comebackMissed, c.took.Seconds(), c.connect.Seconds(), c.cpu.Seconds(), float64(c.resident)/1e6)
+		}
+	}
+	if len(r.positions) > 0 {
+		s.WriteString("\n| sync | publish p50 ms | with info=position | ratio | ratio of node CPU |\n|---|--:|--:|--:|--:|\n")
+		for _, p := range r.positions {
+			fmt.Fprintf(&s, "| %s | %.3f | %.3f | %.3f | %.3f |\n", p.mode, us(p.plain)/1e3, us(p.asked)/1e3, p.asked.Seconds()/p.plain.Seconds(), p.ratio)
 		}
 	}
 	return s.String() + "\n"

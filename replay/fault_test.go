@@ -28,13 +28,13 @@ func TestFaultsAreUnavailable(t *testing.T) {
 		"at once":                    {fault: func(f *brokertest.FaultyHistory) { f.FailRange(0) }, want: replay.Unavailable},
 		"in the middle of the range": {fault: func(f *brokertest.FaultyHistory) { f.FailRange(2) }, want: replay.Unavailable},
 		"at the end of the range":    {fault: func(f *brokertest.FaultyHistory) { f.FailRange(4) }, want: replay.Unavailable},
-		"after the range":            {fault: func(f *brokertest.FaultyHistory) { f.FailFirst(1) }, want: replay.Unavailable},
+		"after the range":            {fault: func(f *brokertest.FaultyHistory) { f.FailBounds(1) }, want: replay.Unavailable},
 		"the range and after it": {
-			fault: func(f *brokertest.FaultyHistory) { f.FailRange(2); f.FailFirst(1) },
+			fault: func(f *brokertest.FaultyHistory) { f.FailRange(2); f.FailBounds(1) },
 			want:  replay.Unavailable,
 		},
 		"before the range": {
-			fault: func(f *brokertest.FaultyHistory) { f.FailFirst(1) },
+			fault: func(f *brokertest.FaultyHistory) { f.FailBounds(1) },
 			prior: func(m *brokertest.Memory) { m.Forget(app, 1) },
 			want:  replay.Unavailable,
 		},

@@ -17,12 +17,12 @@ type watched struct {
 	onEvent func(serial uint64) // before a range yields it
 	onRange func()              // after a range has ended
 	onAt    func()              // after the event was read
-	firsts  int
+	bounds  int
 }
 
-func (w *watched) First(ctx context.Context, app broker.AppID) (broker.Position, error) {
-	w.firsts++
-	return w.History.First(ctx, app)
+func (w *watched) Bounds(ctx context.Context, app broker.AppID) (oldest, newest broker.Position, err error) {
+	w.bounds++
+	return w.History.Bounds(ctx, app)
 }
 
 func (w *watched) At(ctx context.Context, app broker.AppID, serial uint64) (*broker.Event, error) {
@@ -149,7 +149,7 @@ func TestNothingMissedReadsNothing(t *testing.T) {
 	w := &watched{History: m, onAt: func() { t.Error("an event was read") }}
 	r := open(t, replay.Config{History: w})
 	res := r.Replay(t.Context(), replay.Request{App: app, Channel: ours, Position: end.String(), Seam: end})
-	if res.Reason != "" || w.firsts != 0 {
-		t.Errorf("reason %q and %d looks at the head, want none of either", res.Reason, w.firsts)
+	if res.Reason != "" || w.bounds != 0 {
+		t.Errorf("reason %q and %d looks at the head, want none of either", res.Reason, w.bounds)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -126,6 +127,7 @@ func TestReplay(t *testing.T) {
 		cfg    func(*replay.Config)     //
 		req    func(r *replay.Request)  //
 		want   got
+		kept   *got // the answer of a window that remembers what the log has forgotten
 	}{
 		"all that was missed":              {events: 5, pos: 2, want: got{Serials: []uint64{3, 4, 5}}},
 		"nothing was missed":               {events: 5, pos: 5},
@@ -153,20 +155,20 @@ func TestReplay(t *testing.T) {
 		},
 		"forgotten one too many": {
 			events: 5, pos: 2, prior: func(m *brokertest.Memory) { m.Forget(app, 3) },
-			want: got{Reason: replay.Expired},
+			want: got{Reason: replay.Expired}, kept: &got{Serials: []uint64{3, 4, 5}},
 		},
 		"one too many, from before the first event": {
 			events: 5, pos: 0, prior: func(m *brokertest.Memory) { m.Forget(app, 1) },
-			want: got{Reason: replay.Expired},
+			want: got{Reason: replay.Expired}, kept: &got{Serials: []uint64{1, 2, 3, 4, 5}},
 		},
 		"forgotten, though of another channel": {
 			// Nobody can tell any more which channel it was of.
 			events: 5, pos: 2, edit: elsewhere(3), prior: func(m *brokertest.Memory) { m.Forget(app, 3) },
-			want: got{Reason: replay.Expired},
+			want: got{Reason: replay.Expired}, kept: &got{Serials: []uint64{4, 5}},
 		},
 		"everything forgotten": {
 			events: 5, pos: 2, prior: func(m *brokertest.Memory) { m.Forget(app, 5) },
-			want: got{Reason: replay.Expired},
+			want: got{Reason: replay.Expired}, kept: &got{Serials: []uint64{3, 4, 5}},
 		},
 		"everything up to the position and no more": {
 			events: 5, pos: 5, prior: func(m *brokertest.Memory) { m.Forget(app, 5) },
@@ -297,29 +299,41 @@ func TestReplay(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := filled(t, tt.events, tt.edit)
-			if tt.prior != nil {
-				tt.prior(m)
-			}
-			end := seam(t, m)
-			if tt.after != nil {
-				tt.after(m)
-			}
-			pos := at(end, tt.pos)
-			if tt.posn != nil {
-				tt.posn(&pos)
-			}
-			cfg := replay.Config{History: m}
-			if tt.cfg != nil {
-				tt.cfg(&cfg)
-			}
-			q := replay.Request{App: app, Channel: ours, Position: pos.String(), Seam: end}
-			if tt.req != nil {
-				tt.req(&q)
-			}
-			if diff := cmp.Diff(tt.want, view(open(t, cfg).Replay(t.Context(), q))); diff != "" {
-				t.Errorf("replay (-want +got):\n%s", diff)
-			}
+			inWays(t, func(t *testing.T, w way) {
+				if tt.kept != nil && w.window > 0 {
+					return // the answer depends on what is in the window
+				}
+				m := newRig(t, w)
+				fill(t, m.Memory, 1, tt.events, tt.edit)
+				synctest.Wait()
+				if tt.prior != nil {
+					tt.prior(m.Memory)
+				}
+				end := seam(t, m.Memory)
+				m.recent(t)
+				if tt.after != nil {
+					tt.after(m.Memory)
+				}
+				pos := at(end, tt.pos)
+				if tt.posn != nil {
+					tt.posn(&pos)
+				}
+				cfg := replay.Config{History: m.Memory}
+				if tt.cfg != nil {
+					tt.cfg(&cfg)
+				}
+				q := replay.Request{App: app, Channel: ours, Position: pos.String(), Seam: end, Recent: m.recent(t)}
+				if tt.req != nil {
+					tt.req(&q)
+				}
+				want := tt.want
+				if tt.kept != nil && !w.none && !w.fresh && w.window == 0 {
+					want = *tt.kept
+				}
+				if diff := cmp.Diff(want, view(open(t, cfg).Replay(t.Context(), q))); diff != "" {
+					t.Errorf("replay (-want +got):\n%s", diff)
+				}
+			})
 		})
 	}
 }
@@ -390,9 +404,11 @@ func TestNew(t *testing.T) {
 		"a window without memory": {cfg: replay.Config{Window: time.Hour}, want: []string{"without a history"}},
 		"all problems at once": {
 			cfg: replay.Config{
-				History: m, Window: -1, MaxEvents: -1, MaxBytes: -1, Concurrency: -1, Timeout: -1,
+				History: m, Window: -1, MaxEvents: -1, MaxBytes: -1, Concurrency: -1, WaitTimeout: -1, Timeout: -1,
 			},
-			want: []string{"window: -1ns", "max events: -1", "max bytes: -1", "concurrency: -1", "timeout: -1ns"},
+			want: []string{
+				"window: -1ns", "max events: -1", "max bytes: -1", "concurrency: -1", "wait timeout: -1ns", "\ntimeout: -1ns",
+			},
 		},
 	}
 	for name, tt := range tests {
@@ -430,5 +446,21 @@ func TestReasons(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, have); diff != "" {
 		t.Errorf("reasons (-want +got):\n%s", diff)
+	}
+}
+
+func TestWindowOf(t *testing.T) {
+	t.Parallel()
+	r := open(t, replay.Config{History: &brokertest.Memory{}})
+	for age, want := range map[time.Duration]time.Duration{
+		0: time.Hour, 48 * time.Hour: 48 * time.Hour, time.Minute: time.Minute, -1: 365 * 24 * time.Hour,
+	} {
+		a := &broker.App{ID: app, Retention: broker.Retention{Age: age}}
+		if have := r.WindowOf(a); have != want {
+			t.Errorf("window of an app that remembers for %v: %v, want %v", age, have, want)
+		}
+		if have := open(t, replay.Config{}).WindowOf(a); have != 0 {
+			t.Errorf("window without memory: %v", have)
+		}
 	}
 }

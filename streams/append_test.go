@@ -51,14 +51,14 @@ func stored(t testing.TB, s *streams.Streams, app broker.AppID, ch broker.Channe
 func TestNewReportsEveryProblem(t *testing.T) {
 	t.Parallel()
 	_, err := streams.New(streams.Config{
-		Prefix: "a.b", Replicas: 2, MaxAge: -2, MaxBytes: -2, MaxMsgs: -2, Duplicates: time.Second, Sync: 7, QueueBytes: -1,
+		Prefix: "a.b", Replicas: 2, MaxAge: -2, MaxBytes: -2, MaxMsgs: -2, Duplicates: time.Second, Sync: 7, QueueBytes: -1, Survey: -2,
 	})
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, part := range []string{
 		"publish connection", "tail connection", "read connection", "node name", "prefix", "replicas",
-		"max age", "max bytes", "max messages", "duplicates", "sync", "queue bytes",
+		"max age", "max bytes", "max messages", "duplicates", "sync", "queue bytes", "survey",
 	} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q lacks %q", err, part)
@@ -184,8 +184,15 @@ func TestDuplicateOfForgotten(t *testing.T) {
 		appendAll(t, s, first, event("app", "a"), again)
 		want := first.Position
 		want.Time = 0
-		if !again.Duplicate || again.Position != want {
-			t.Errorf("duplicate %v at %+v, want %+v", again.Duplicate, again.Position, want)
+		among := event("app", "a")
+		among.ID = first.ID
+		if err := s.Append(soon(t), event("app", "a"), among, event("app", "a")); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range []*broker.Event{again, among} {
+			if !e.Duplicate || e.Position != want {
+				t.Errorf("duplicate %v at %+v, want %+v", e.Duplicate, e.Position, want)
+			}
 		}
 	})
 }

@@ -102,7 +102,8 @@ func TestCluster(t *testing.T) {
 	c := newCluster(t)
 
 	// Reads go to servers that don't lead the stream and lag behind: what was acknowledged, or what
-	// a tail gave, is in a range that is read at once all the same.
+	// a tail gave, is in a range that is read at once all the same, of one channel or of all, within
+	// the bounds, and since before it.
 	t.Run("range at once", func(t *testing.T) {
 		t.Parallel()
 		writer := c.node(0, interval)
@@ -115,6 +116,7 @@ func TestCluster(t *testing.T) {
 		var serials []uint64
 		for n := range 200 {
 			e := event("ranges", "a")
+			before := time.Now()
 			appendAll(t, writer, e)
 			serials = append(serials, e.Position.Serial)
 			after := serials[max(0, n-5)] - 1
@@ -136,16 +138,111 @@ func TestCluster(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			if n%10 > 0 {
+			if n%5 > 0 {
 				continue
 			}
-			if first, err := readers[(n+1)%3].First(soon(t), "ranges"); err != nil || first.Serial != 1 {
-				t.Fatalf("first %+v, %v", first, err)
+			for _, reader := range readers {
+				wg.Go(func() { wantWhole(t, reader, "ranges", after, e.Position.Serial, before) })
 			}
+			wg.Wait()
 			if last, err := readers[(n+2)%3].Last(soon(t), "ranges", "a"); err != nil || last == nil || last.ID != e.ID {
 				t.Fatalf("append %d: last %+v, %v", n, last, err)
 			}
 		}
+	})
+
+	// A range of a stream whose leader changes is whole or an error.
+	t.Run("all over elections", func(t *testing.T) {
+		t.Parallel()
+		writer, reader := c.node(0, interval), c.node(2)
+		var end uint64
+		for range 5 {
+			events := make([]*broker.Event, 500)
+			for i := range events {
+				events[i] = event("elections", "a")
+			}
+			if err := writer.Append(soon(t), events...); err != nil {
+				t.Fatal(err)
+			}
+			end = events[499].Position.Serial
+		}
+		js, err := jetstream.New(c.connect(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var over sync.WaitGroup
+		over.Go(func() {
+			for range 2 {
+				stepDown(t, js, "playhead_elections")
+			}
+		})
+		whole := 0
+		var ended bool
+		done := make(chan struct{})
+		go func() {
+			over.Wait()
+			close(done)
+		}()
+		for !ended || whole == 0 {
+			select {
+			case <-done:
+				ended = true
+			default:
+			}
+			for _, ch := range []broker.Channel{"", "a"} {
+				next := uint64(1)
+				var last error
+				for e, err := range reader.Range(soon(t), "elections", ch, 0, end) {
+					if last = err; err != nil {
+						break
+					}
+					if e.Position.Serial != next {
+						t.Fatalf("channel %q: serial %d, want %d", ch, e.Position.Serial, next)
+					}
+					next++
+				}
+				switch {
+				case last == nil && next != end+1:
+					t.Fatalf("channel %q: ends before %d, want %d", ch, next, end+1)
+				case last == nil:
+					whole++
+				default:
+					t.Logf("channel %q, up to %d: %v", ch, next, last)
+				}
+			}
+		}
+		t.Logf("%d ranges", whole)
+	})
+
+	t.Run("adapt", func(t *testing.T) {
+		t.Parallel()
+		var own retentions
+		s, tailing := c.node(0, interval, own.put), c.node(2, own.put)
+		f := follow(t, tailing, "adapted")
+		w := unleash(t, s, "adapted", 4)
+		for i, limit := range []int64{1000, 3000, 500, -1} {
+			f.await(t, 500*(i+1))
+			own.set("adapted", broker.Retention{Events: limit})
+			if err := s.Adapt(soon(t), "adapted"); err != nil {
+				t.Fatal(err)
+			}
+			oldest, newest, err := tailing.Bounds(soon(t), "adapted")
+			if err != nil || oldest.Epoch != f.from.Epoch || newest.Epoch != f.from.Epoch {
+				t.Errorf("bounds %+v, %+v, %v; the tail began in %s", oldest, newest, err, f.from.Epoch)
+			}
+			if held := int64(newest.Serial - oldest.Serial + 1); limit > 0 && held > limit {
+				t.Errorf("%d events held, the limit is %d", held, limit)
+			}
+		}
+		seen, _ := f.events()
+		f.await(t, len(seen)+500)
+		w.stop.Store(true)
+		w.wg.Wait()
+		_, newest, err := s.Bounds(soon(t), "adapted")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.wantSerials(t, 1, newest.Serial)
 	})
 
 	for name, mode := range modes {
@@ -187,6 +284,32 @@ func TestCluster(t *testing.T) {
 			f.await(t, len(seen)+300)
 			w.calm(t, s, app, f)
 		})
+	}
+}
+
+// wantWhole checks what is told of a stream of which an event, appended after a time, was acknowledged at
+// the serial upto.
+func wantWhole(t *testing.T, s *streams.Streams, app broker.AppID, after, upto uint64, before time.Time) {
+	next := after + 1
+	for e, err := range s.Range(soon(t), app, "", after, upto) {
+		if err != nil || e.Position.Serial != next {
+			t.Errorf("range (%d, %d]: %+v, %v, want serial %d", after, upto, e, err, next)
+			return
+		}
+		next++
+	}
+	if next != upto+1 {
+		t.Errorf("range (%d, %d] ends before %d", after, upto, next)
+	}
+	oldest, newest, err := s.Bounds(soon(t), app)
+	if err != nil || oldest.Serial != 1 || newest.Serial < upto {
+		t.Errorf("bounds %d and %d, %v, though %d is acknowledged", oldest.Serial, newest.Serial, err, upto)
+	}
+	if serial, err := s.Since(soon(t), app, before.Add(clockSlack)); err != nil || serial >= upto {
+		t.Errorf("since before it: %d, %v, though it is at %d", serial, err, upto)
+	}
+	if serial, err := s.Since(soon(t), app, before.Add(time.Hour)); err != nil || serial < upto {
+		t.Errorf("since later: %d, %v, though %d is acknowledged", serial, err, upto)
 	}
 }
 

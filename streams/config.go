@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/playhead/playhead/broker"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -54,8 +55,15 @@ type Config struct {
 	// MaxMsgs is how many events a stream holds before it forgets its oldest. Default: no bound.
 	MaxMsgs int64
 
-	// Duplicates is how long the ID of an event is remembered. It must be longer than
-	// AppendTimeout, and not longer than MaxAge. Default 2 min.
+	// Retention says what the stream of an app remembers where that is to differ: a zero field is
+	// MaxAge, MaxBytes or MaxMsgs, a negative one no bound. An Age of less than twice AppendTimeout
+	// is taken as that, for an event that is sent again could be stored twice. It is asked whenever
+	// a stream is looked at, from several goroutines at a time, and must not block. What it says now
+	// is brought to streams that are there by [Streams.Adapt]. Default: no app has its own.
+	Retention func(broker.AppID) broker.Retention
+
+	// Duplicates is how long the ID of an event is remembered, but never longer than the app's
+	// events are. It must be longer than AppendTimeout, and not longer than MaxAge. Default 2 min.
 	Duplicates time.Duration
 
 	// Sync says how appends are sent. Default SyncAlways.
@@ -77,6 +85,10 @@ type Config struct {
 	// can't write; an error from here is then the cause that callers see, at once instead of
 	// after AppendTimeout. Default: nobody is asked.
 	Health func() error
+
+	// Survey is how long lies between two looks at the streams of the apps used here, for the metrics
+	// of what they hold. A look at many takes a while: 5 ms each. Default 15 s; −1 for none.
+	Survey time.Duration
 
 	// Logger takes lifecycle and faults. Default: discard.
 	Logger *slog.Logger
@@ -117,11 +129,16 @@ func (cfg Config) withDefaults() (Config, error) {
 	problem(cfg.Sync != SyncAlways && cfg.Sync != SyncInterval, "sync: %d is neither always nor interval", cfg.Sync)
 	orDefault(&cfg.QueueBytes, 16<<20)
 	problem(cfg.QueueBytes < 0, "queue bytes: %d is negative", cfg.QueueBytes)
+	orDefault(&cfg.Survey, 15*time.Second)
+	problem(cfg.Survey < -1, "survey: %v is negative; -1 means none", cfg.Survey)
 	if err := errors.Join(errs...); err != nil {
 		return Config{}, fmt.Errorf("streams: %w", err)
 	}
 	if cfg.MaxAge == -1 {
 		cfg.MaxAge = 0 // JetStream's word for ever
+	}
+	if cfg.Retention == nil {
+		cfg.Retention = func(broker.AppID) broker.Retention { return broker.Retention{} }
 	}
 	if cfg.AfterCreate == nil {
 		cfg.AfterCreate = func() error { return nil }

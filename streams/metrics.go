@@ -1,8 +1,6 @@
 package streams
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -14,10 +12,10 @@ type metrics struct {
 	created      prometheus.Counter
 	tailResumes  prometheus.Counter
 	foreign      prometheus.Counter
-	reading      prometheus.Gauge
+	reads        prometheus.Gauge
+	readsWaiting prometheus.Gauge
 	readSeconds  prometheus.Histogram
-	events       *prometheus.GaugeVec
-	bytes        *prometheus.GaugeVec
+	sizes        *sizes
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -44,27 +42,19 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "playhead_stream_foreign_messages_total",
 			Help: "Messages read from streams that are not events, and were passed over.",
 		}),
-		reading: f.NewGauge(prometheus.GaugeOpts{
+		reads: f.NewGauge(prometheus.GaugeOpts{
 			Name: "playhead_stream_reads",
 			Help: "Reads in flight.",
+		}),
+		readsWaiting: f.NewGauge(prometheus.GaugeOpts{
+			Name: "playhead_stream_reads_waiting",
+			Help: "Reads that wait for their turn.",
 		}),
 		readSeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "playhead_stream_read_seconds",
 			Help:    "Time of one read of one page or one event, waiting for a turn included.",
 			Buckets: prometheus.ExponentialBuckets(0.00005, 3, 11),
 		}),
-		events: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "playhead_stream_events",
-			Help: "Events the app's stream held when it was last looked at.",
-		}, []string{"app"}),
-		bytes: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "playhead_stream_bytes",
-			Help: "Bytes the app's stream held when it was last looked at.",
-		}, []string{"app"}),
+		sizes: newSizes(r),
 	}
-}
-
-func (m *metrics) read(started time.Time) {
-	m.reading.Dec()
-	m.readSeconds.Observe(time.Since(started).Seconds())
 }

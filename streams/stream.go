@@ -37,6 +37,8 @@ type stream struct {
 	subjects string // what its subjects begin with, up to and with a dot
 	queue    *queue // of appends
 
+	forgotten bool // guarded by Streams.mu; nobody uses the app here any more
+
 	making chan struct{} // holds a value while somebody finds or makes the stream
 
 	mu    sync.Mutex
@@ -145,8 +147,7 @@ func (st *stream) info(ctx context.Context, js jetstream.JetStream) (*jetstream.
 		return nil, err
 	}
 	info := handle.CachedInfo()
-	st.s.metrics.events.WithLabelValues(string(st.app)).Set(float64(info.State.Msgs))
-	st.s.metrics.bytes.WithLabelValues(string(st.app)).Set(float64(info.State.Bytes))
+	st.s.weigh(st, &info.State)
 	return info, nil
 }
 
@@ -172,13 +173,15 @@ func (st *stream) create(ctx context.Context, js jetstream.JetStream) (*jetstrea
 	}
 	st.s.metrics.created.Inc()
 	st.s.cfg.Logger.Info("stream made", "app", st.app, "stream", st.name, "epoch", cfg.Metadata[metaEpoch])
-	return handle.CachedInfo(), nil
+	info := handle.CachedInfo()
+	st.s.weigh(st, &info.State)
+	return info, nil
 }
 
 // config is the stream as it should be, without its epoch. It forgets at its head only, and nobody
 // may delete or purge: each other way to lose events would hide from the first serial.
 func (st *stream) config() jetstream.StreamConfig {
-	cfg := &st.s.cfg
+	limits := st.limits()
 	return jetstream.StreamConfig{
 		Name:               st.name,
 		Description:        "Events of an app, kept by Playhead",
@@ -186,41 +189,19 @@ func (st *stream) config() jetstream.StreamConfig {
 		Retention:          jetstream.LimitsPolicy,
 		Storage:            jetstream.FileStorage,
 		Discard:            jetstream.DiscardOld,
-		Replicas:           cfg.Replicas,
-		MaxAge:             cfg.MaxAge,
-		MaxBytes:           cfg.MaxBytes,
-		MaxMsgs:            cfg.MaxMsgs,
+		Replicas:           st.s.cfg.Replicas,
+		MaxAge:             limits.age,
+		MaxBytes:           limits.bytes,
+		MaxMsgs:            limits.events,
 		MaxMsgsPerSubject:  -1,
 		MaxMsgSize:         -1,
 		MaxConsumers:       -1,
-		Duplicates:         cfg.Duplicates,
+		Duplicates:         limits.duplicates,
 		DenyDelete:         true,
 		DenyPurge:          true,
 		AllowDirect:        true,
 		AllowAtomicPublish: true,
 	}
-}
-
-// adapt brings the limits of a stream to what the configuration says, keeping its metadata. Any
-// other difference is an error: it was made for something else, or somebody changed what our
-// promises rest on.
-func (st *stream) adapt(ctx context.Context, js jetstream.JetStream, info *jetstream.StreamInfo) (*jetstream.StreamInfo, error) {
-	want, have := st.config(), info.Config
-	if diff := differences(want, have); len(diff) > 0 {
-		return nil, fmt.Errorf("it is not as Playhead makes it: %s", strings.Join(diff, "; "))
-	}
-	if want.MaxAge == have.MaxAge && want.MaxBytes == have.MaxBytes && want.MaxMsgs == have.MaxMsgs && want.Duplicates == have.Duplicates {
-		return info, nil
-	}
-	have.MaxAge, have.MaxBytes, have.MaxMsgs, have.Duplicates = want.MaxAge, want.MaxBytes, want.MaxMsgs, want.Duplicates
-	ctx, cancel := context.WithTimeout(ctx, 2*tryTimeout)
-	defer cancel()
-	handle, err := js.UpdateStream(ctx, have)
-	if err != nil {
-		return nil, fmt.Errorf("change its limits: %w", err)
-	}
-	st.s.cfg.Logger.Info("stream's limits changed", "app", st.app, "stream", st.name)
-	return handle.CachedInfo(), nil
 }
 
 // differences says how a stream differs from how it should be, limits apart.

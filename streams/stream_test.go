@@ -25,7 +25,7 @@ func TestStreamIsMadeOnce(t *testing.T) {
 		s := r.streams(interval)
 		wg.Go(func() {
 			var err error
-			if positions[i], err = s.First(soon(t), "app"); err != nil {
+			if positions[i], _, err = s.Bounds(soon(t), "app"); err != nil {
 				t.Error(err)
 			}
 		})
@@ -178,7 +178,7 @@ func TestStreamIsDeleted(t *testing.T) {
 		if after.Position.Epoch == before.Position.Epoch || after.Position.Serial != 1 {
 			t.Errorf("%+v after %+v", after.Position, before.Position)
 		}
-		if first, err := s.First(soon(t), "app"); err != nil || first.Epoch != after.Position.Epoch {
+		if first, _, err := s.Bounds(soon(t), "app"); err != nil || first.Epoch != after.Position.Epoch {
 			t.Errorf("first %+v, %v", first, err)
 		}
 		var last error
@@ -208,7 +208,7 @@ func TestStreamIsReplaced(t *testing.T) {
 		if err := r.jetStream().DeleteStream(soon(t), "playhead_app"); err != nil {
 			t.Fatal(err)
 		}
-		first, err := other.First(soon(t), "app")
+		first, _, err := other.Bounds(soon(t), "app")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -74,12 +74,13 @@ func New(cfg Config) (*Streams, error) {
 	return s, nil
 }
 
-// Run appends until ctx ends, and returns when nothing is in flight any more. It may be called
-// once. Appends made before it wait for it; those that are under way when it ends get
+// Run appends until ctx ends, and returns when nothing is in flight any more. It also looks at the
+// streams now and then, for the metrics of what they hold. It may be called once. Appends made before it wait for it; those that are under way when it ends get
 // [broker.ErrClosed], and so do later ones.
 func (s *Streams) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
+	running.Go(func() { s.survey(ctx) })
 	for {
 		s.mu.Lock()
 		pending := s.pending
@@ -124,6 +125,7 @@ func (s *Streams) stream(app broker.AppID) (*stream, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if st := s.apps[app]; st != nil {
+		st.forgotten = false
 		return st, nil
 	}
 	st, err := newStream(s, app)
@@ -132,6 +134,17 @@ func (s *Streams) stream(app broker.AppID) (*stream, error) {
 	}
 	s.apps[app] = st
 	return st, nil
+}
+
+// peek returns what is known of an app's stream, and doesn't count as a use of the app.
+func (s *Streams) peek(app broker.AppID) (*stream, error) {
+	s.mu.Lock()
+	st := s.apps[app]
+	s.mu.Unlock()
+	if st != nil {
+		return st, nil
+	}
+	return newStream(s, app)
 }
 
 // failed gives an error of JetStream's to callers: as the context's when that has ended, else as

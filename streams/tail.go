@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,16 +13,8 @@ import (
 )
 
 const (
-	// pullEvents is how many messages a tail has asked for at most; when half have come it asks
-	// for as many more.
+	// pullEvents is how many messages a tail has asked for at most.
 	pullEvents = 2000
-	// pullBytes bounds them in bytes, but never below what one message may have.
-	pullBytes = 16 << 20
-	// pullExpiry ends a request that nothing came for; while it lasts the server gives a sign of
-	// life every pullHeartbeat. Three without one are a fault.
-	pullExpiry    = 5 * time.Second
-	pullHeartbeat = time.Second
-	pullSilence   = 3 * pullHeartbeat
 	// inactiveThreshold is how long the server keeps the consumer of a node that vanished.
 	inactiveThreshold = 10 * time.Minute
 	// endTimeout bounds the deletion of the consumer at a tail's end.
@@ -53,21 +43,14 @@ var (
 type tail struct {
 	stream *stream
 	s      *Streams
-	nc     *nats.Conn
 	slot   int    // which of the node's consumers of this stream
 	name   string // of the consumer
 	epoch  broker.Epoch
-	lines  chan nats.Status
+	pull   *pull
 
 	last   uint64 // serial of the last message seen
 	stamp  int64  // when that was stored, Unix ns; 0 when it isn't known
 	ranged bool
-
-	inbox   string         // where messages come; another after each fault, so that old ones don't
-	arrived chan *nats.Msg // the messages
-	sub     *nats.Subscription
-	sent    uint64 // consumer's number of the last message that came; without a hole
-	asked   int    // messages asked for that have not come
 }
 
 // Tail implements [broker.Log]. It survives restarts of the server, elections and cuts, for as long
@@ -84,8 +67,9 @@ func (s *Streams) Tail(ctx context.Context, app broker.AppID) (broker.Position, 
 	if err != nil {
 		return fail(err)
 	}
-	t := &tail{stream: st, s: s, nc: s.cfg.Tail, slot: st.takeSlot()}
+	t := &tail{stream: st, s: s, slot: st.takeSlot()}
 	t.name = consumerName(s.cfg.NodeName, t.slot)
+	t.pull = newPull(s, st.name, t.name, pullEvents)
 	from, err := t.begin(ctx)
 	if err != nil {
 		st.freeSlot(t.slot)
@@ -185,7 +169,7 @@ func (t *tail) run(ctx context.Context, yield func(*broker.Event, error) bool) {
 		return
 	}
 	t.ranged = true
-	t.lines = t.nc.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
+	t.pull.open()
 	defer t.end(ctx)
 	for {
 		more, fault := t.follow(ctx, yield)
@@ -208,11 +192,10 @@ func (t *tail) run(ctx context.Context, yield func(*broker.Event, error) bool) {
 
 // end leaves nothing behind, if the server can be reached.
 func (t *tail) end(ctx context.Context) {
-	t.unsubscribe()
-	t.nc.RemoveStatusListener(t.lines)
+	t.pull.close()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	if t.nc.IsConnected() {
+	if t.s.cfg.Tail.IsConnected() {
 		err := t.s.tail.DeleteConsumer(ctx, t.stream.name, t.name)
 		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			t.s.cfg.Logger.Warn("tail's consumer is left behind; the server deletes it later", "app", t.stream.app, "err", err)
@@ -221,128 +204,44 @@ func (t *tail) end(ctx context.Context) {
 	t.stream.freeSlot(t.slot)
 }
 
-func (t *tail) unsubscribe() {
-	if t.sub != nil {
-		_ = t.sub.Unsubscribe() // fails only with the connection
-		t.sub = nil
-	}
-}
-
 // follow yields what comes until the loop ends (more is false), ctx does, or something is wrong.
 func (t *tail) follow(ctx context.Context, yield func(*broker.Event, error) bool) (more bool, fault error) {
-	t.unsubscribe()
-	for len(t.lines) > 0 { // what led to the fault is known
-		<-t.lines
+	if err := t.pull.begin(); err != nil {
+		return true, err
 	}
-	t.sent, t.asked = 0, 0
-	t.inbox = t.nc.NewInbox()
-	t.arrived = make(chan *nats.Msg, 2*pullEvents)
-	sub, err := t.nc.ChanSubscribe(t.inbox, t.arrived)
-	if err != nil {
-		return true, fmt.Errorf("subscribe: %w", err)
-	}
-	t.sub = sub
-	silence := time.NewTimer(pullSilence)
-	defer silence.Stop()
 	for {
-		if t.asked <= pullEvents/2 {
-			if err := t.pull(); err != nil {
-				return true, err
-			}
+		m, d, err := t.pull.next(ctx)
+		if errors.Is(err, errEnd) {
+			return false, nil
 		}
-		var m *nats.Msg
-		select {
-		case m = <-t.arrived:
-		default:
-			silence.Reset(pullSilence)
-			select {
-			case m = <-t.arrived:
-			case line := <-t.lines:
-				return true, fmt.Errorf("connection %s", line)
-			case <-silence.C:
-				return true, fmt.Errorf("no sign of the consumer for %v", pullSilence)
-			case <-ctx.Done():
-				return false, nil
-			}
-		}
-		if status := header(m.Header, "Status"); status != "" && len(m.Data) == 0 {
-			if err := t.status(status, m); err != nil {
-				return true, err
-			}
-			continue
-		}
-		e, err := t.take(m)
 		if err != nil {
 			return true, err
 		}
-		if e != nil && (ctx.Err() != nil || !yield(e, nil)) {
+		if e := t.take(m, d); e != nil && !yield(e, nil) {
 			return false, nil
 		}
 	}
 }
 
-// pull asks for more messages.
-func (t *tail) pull() error {
-	n := pullEvents - t.asked
-	request := fmt.Appendf(nil, `{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}`,
-		n, max(pullBytes, 2*t.nc.MaxPayload()), pullExpiry.Nanoseconds(), pullHeartbeat.Nanoseconds())
-	subject := t.s.api + "CONSUMER.MSG.NEXT." + t.stream.name + "." + t.name
-	if err := t.nc.PublishRequest(subject, t.inbox, request); err != nil {
-		return fmt.Errorf("ask for events: %w", err)
-	}
-	t.asked += n
-	return nil
-}
-
-// status acts on what the server says about a request.
-func (t *tail) status(status string, m *nats.Msg) error {
-	what := header(m.Header, "Description")
-	switch {
-	case status == "100": // sign of life; says what was sent last
-		if n := header(m.Header, "Nats-Last-Consumer"); n != "" && n != strconv.FormatUint(t.sent, 10) {
-			return fmt.Errorf("the consumer has sent %s messages, %d came", n, t.sent)
-		}
-		return nil
-	case status == "408", status == "409" && (what == "Batch Completed" || what == "Message Size Exceeds MaxBytes"):
-		// The request is over. What it still had open doesn't come.
-		open, err := strconv.Atoi(header(m.Header, "Nats-Pending-Messages"))
-		if err != nil || open < 0 {
-			return fmt.Errorf("request over: %s %s without what was open", status, what)
-		}
-		t.asked = max(0, t.asked-open)
-		return nil
-	}
-	return fmt.Errorf("the consumer says %s %s", status, what)
-}
-
 // take returns the event in a message; nil when there is none or it has been seen.
-func (t *tail) take(m *nats.Msg) (*broker.Event, error) {
-	d, ok := parseDelivery(m.Reply)
-	if !ok {
-		return nil, fmt.Errorf("delivery without numbers: %q", m.Reply)
-	}
-	if d.consumer != t.sent+1 {
-		return nil, fmt.Errorf("message %d of the consumer after %d", d.consumer, t.sent)
-	}
-	t.sent++
-	t.asked--
+func (t *tail) take(m *nats.Msg, d delivery) *broker.Event {
 	if d.serial <= t.last {
-		return nil, nil
+		return nil
 	}
 	t.last, t.stamp = d.serial, d.stamp
 	e, err := decode(t.stream.app, t.stream.subjects, m.Subject, m.Header, m.Data, t.epoch, d.serial)
 	if err != nil {
 		t.s.metrics.foreign.Inc()
 		t.s.cfg.Logger.Debug("passed over in a stream", "app", t.stream.app, "serial", d.serial, "err", err)
-		return nil, nil
+		return nil
 	}
-	return e, nil
+	return e
 }
 
 // resume sets the consumer back to the last message seen, or makes it anew there, as soon as the
 // server lets it. Its errors are final.
 func (t *tail) resume(ctx context.Context) error {
-	t.unsubscribe()
+	t.pull.stop()
 	wait, gone, short := tryPause, 0, time.Time{}
 	for patience := patienceMin; ; patience = min(2*patience, tryTimeout) {
 		// What is asked while a connection or a server goes down gets no answer at all.
@@ -420,41 +319,4 @@ func (t *tail) set(ctx context.Context) error {
 		return nil
 	}
 	return t.place(ctx)
-}
-
-// delivery is what the reply subject of a consumer's message says.
-type delivery struct {
-	serial   uint64
-	consumer uint64 // 1 for the first message of the consumer, 2 for the second
-	stamp    int64  // when it was stored, Unix ns
-}
-
-// parseDelivery reads $JS.ACK.<stream>.<consumer>.<tries>.<serial>.<consumer's>.<stamp>.<pending>,
-// or the later form, which has a domain and an account before the stream and may have more at the
-// end.
-func parseDelivery(reply string) (d delivery, ok bool) {
-	rest, ok := strings.CutPrefix(reply, "$JS.ACK.")
-	if !ok {
-		return d, false
-	}
-	skip := 3
-	switch n := strings.Count(rest, "."); {
-	case n == 6:
-	case n >= 8:
-		skip = 5
-	default:
-		return d, false
-	}
-	for range skip {
-		_, rest, _ = strings.Cut(rest, ".")
-	}
-	var serial, consumer, stamp string
-	serial, rest, _ = strings.Cut(rest, ".")
-	consumer, rest, _ = strings.Cut(rest, ".")
-	stamp, _, _ = strings.Cut(rest, ".")
-	var err [3]error
-	d.serial, err[0] = strconv.ParseUint(serial, 10, 64)
-	d.consumer, err[1] = strconv.ParseUint(consumer, 10, 64)
-	d.stamp, err[2] = strconv.ParseInt(stamp, 10, 64)
-	return d, err == [3]error{}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -24,15 +23,6 @@ const (
 	takerEnd = 2 * time.Second
 )
 
-var (
-	// errTaken is how a taker hears that another one may have been given what it has.
-	errTaken = errors.New("another taker may have it now")
-	// errPinned is what ends the asking of a taker that has just become the only one.
-	errPinned = errors.New("now the only taker")
-	// errWaiting is what ends the asking of a taker that isn't, now and then.
-	errWaiting = errors.New("look whether there is a taker")
-)
-
 // taker is given, by a durable consumer, the messages that nobody has acknowledged yet: each once,
 // in the order of the stream, and as the only one in the cluster, however many ask. It is owned by
 // the goroutine in run.
@@ -47,37 +37,33 @@ type taker struct {
 	js     jetstream.JetStream
 	stream string
 	cfg    jetstream.ConsumerConfig
+	window int                         // messages asked for at most
 	ensure func(context.Context) error // makes the stream
 
 	take func(context.Context, *nats.Msg, delivery) bool // given each message; false ends run
 	idle func(context.Context) bool                      // called before it waits for the next; false ends run
 
-	pin     string // what the server pinned us as; empty while it didn't
-	inbox   string
-	arrived chan *nats.Msg
-	sub     *nats.Subscription
-	sent    uint64 // consumer's number of the last message that came
-	asked   int    // messages asked for that have not come
-	window  int    // messages asked for at most
-	last    uint64 // serial of the last message taken
+	pull *pull
+	last uint64 // serial of the last message taken
 }
 
 // run takes until ctx ends, or take or idle ends it; then the error is nil. It survives restarts of
 // the server and cuts, as long as nobody else was pinned meanwhile; then it is [errTaken].
 func (t *taker) run(ctx context.Context) error {
-	lines := t.nc.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
-	defer t.nc.RemoveStatusListener(lines)
+	t.pull = newPull(t.s, t.stream, t.cfg.Durable, t.window)
+	t.pull.group, t.pull.idle = takerGroup, t.idle
+	t.pull.open()
 	defer t.end(ctx)
 	wait := tryPause
 	for {
 		err := t.prepare(ctx)
 		if err == nil {
 			var more bool
-			more, err = t.follow(ctx, lines)
+			more, err = t.follow(ctx)
 			if !more {
 				return nil
 			}
-			if t.sent > 0 {
+			if t.pull.sent > 0 {
 				wait = tryPause
 			}
 		}
@@ -100,7 +86,7 @@ func (t *taker) run(ctx context.Context) error {
 // prepare makes what isn't there, and sets the consumer back to the first message without an
 // acknowledgement, unless somebody else is its taker.
 func (t *taker) prepare(ctx context.Context) error {
-	t.unsubscribe()
+	t.pull.stop()
 	if err := t.ensure(ctx); err != nil {
 		return err
 	}
@@ -108,7 +94,7 @@ func (t *taker) prepare(ctx context.Context) error {
 	defer cancel()
 	handle, err := t.js.Consumer(ctx, t.stream, t.cfg.Durable)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		if t.pin != "" {
+		if t.pull.pin != "" {
 			return errTaken
 		}
 		handle, err = t.js.CreateConsumer(ctx, t.stream, t.cfg)
@@ -121,9 +107,9 @@ func (t *taker) prepare(ctx context.Context) error {
 	}
 	info := handle.CachedInfo()
 	switch pinned := pinnedTo(info); {
-	case pinned != t.pin && t.pin != "":
+	case pinned != t.pull.pin && t.pull.pin != "":
 		return errTaken
-	case pinned != t.pin, pinned == "" && info.NumAckPending == 0:
+	case pinned != t.pull.pin, pinned == "" && info.NumAckPending == 0:
 		return nil
 	}
 	// We are the taker; or there is none, and what the last one held would not come before its
@@ -145,117 +131,29 @@ func pinnedTo(info *jetstream.ConsumerInfo) string {
 }
 
 // follow takes what comes. It returns with more set when something is to be done about the error.
-func (t *taker) follow(ctx context.Context, lines <-chan nats.Status) (more bool, err error) {
-	for len(lines) > 0 {
-		<-lines
+func (t *taker) follow(ctx context.Context) (more bool, err error) {
+	if err := t.pull.begin(); err != nil {
+		return true, err
 	}
-	t.sent, t.asked = 0, 0
-	t.inbox = t.nc.NewInbox()
-	t.arrived = make(chan *nats.Msg, 2*t.window+16)
-	if t.sub, err = t.nc.ChanSubscribe(t.inbox, t.arrived); err != nil {
-		return true, fmt.Errorf("subscribe: %w", err)
-	}
-	silence := time.NewTimer(pullSilence)
-	defer silence.Stop()
 	for {
-		if err := t.pull(); err != nil {
+		m, d, err := t.pull.next(ctx)
+		if errors.Is(err, errEnd) {
+			return false, nil
+		}
+		if err != nil {
 			return true, err
 		}
-		var m *nats.Msg
-		select {
-		case m = <-t.arrived:
-		default:
-			if t.idle != nil && !t.idle(ctx) {
-				return false, nil
-			}
-			silence.Reset(pullSilence)
-			select {
-			case m = <-t.arrived:
-			case line := <-lines:
-				return true, fmt.Errorf("connection %s", line)
-			case <-silence.C:
-				return true, fmt.Errorf("no sign of the consumer for %v", pullSilence)
-			case <-ctx.Done():
-				return false, nil
-			}
-		}
-		if status := header(m.Header, "Status"); status != "" && len(m.Data) == 0 {
-			if err := t.status(status, m); err != nil {
-				return true, err
-			}
-			continue
-		}
-		d, ok := parseDelivery(m.Reply)
-		if !ok {
-			return true, fmt.Errorf("delivery without numbers: %q", m.Reply)
-		}
-		if t.pin == "" {
-			// This message only brings the pin; it comes again.
-			if t.pin = header(m.Header, "Nats-Pin-Id"); t.pin == "" {
-				return true, errors.New("delivery without a pin")
-			}
-			return true, errPinned
-		}
-		if d.consumer != t.sent+1 {
-			return true, fmt.Errorf("message %d of the consumer after %d", d.consumer, t.sent)
-		}
-		t.sent++
-		t.asked--
-		if ctx.Err() != nil || !t.take(ctx, m, d) {
+		if !t.take(ctx, m, d) {
 			return false, nil
 		}
 		t.last = max(t.last, d.serial)
 	}
 }
 
-// pull asks for more messages when half of the window has come; before it is pinned, for one.
-func (t *taker) pull() error {
-	n := t.window - t.asked
-	switch {
-	case t.pin == "" && t.asked > 0, t.pin != "" && t.asked > t.window/2:
-		return nil
-	case t.pin == "":
-		n = 1
-	}
-	request := fmt.Appendf(nil, `{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d,"group":%q,"id":%q}`,
-		n, max(pullBytes, 2*t.nc.MaxPayload()), pullExpiry.Nanoseconds(), pullHeartbeat.Nanoseconds(), takerGroup, t.pin)
-	subject := t.s.api + "CONSUMER.MSG.NEXT." + t.stream + "." + t.cfg.Durable
-	if err := t.nc.PublishRequest(subject, t.inbox, request); err != nil {
-		return fmt.Errorf("ask for messages: %w", err)
-	}
-	t.asked += n
-	return nil
-}
-
-// status acts on what the server says about a request.
-func (t *taker) status(status string, m *nats.Msg) error {
-	what := header(m.Header, "Description")
-	switch {
-	case status == "100":
-		if n := header(m.Header, "Nats-Last-Consumer"); t.pin != "" && n != "" && n != strconv.FormatUint(t.sent, 10) {
-			return fmt.Errorf("the consumer has sent %s messages, %d came", n, t.sent)
-		}
-		return nil
-	case status == "408", status == "409" && (what == "Batch Completed" || what == "Message Size Exceeds MaxBytes"):
-		open, err := strconv.Atoi(header(m.Header, "Nats-Pending-Messages"))
-		if err != nil || open < 0 {
-			return fmt.Errorf("request over: %s %s without what was open", status, what)
-		}
-		t.asked = max(0, t.asked-open)
-		if t.pin == "" && status == "408" {
-			return errWaiting
-		}
-		return nil // where the consumer is replicated, the last message of a batch comes after this
-	case status == "423":
-		return errTaken
-	}
-	return fmt.Errorf("the consumer says %s %s", status, what)
-}
-
 // end lets the next taker begin at once. What it can't say, the server finds out by the silence.
 func (t *taker) end(ctx context.Context) {
-	t.unsubscribe()
-	if t.pin == "" || !t.nc.IsConnected() {
+	t.pull.close()
+	if t.pull.pin == "" || !t.nc.IsConnected() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takerEnd)
@@ -264,19 +162,12 @@ func (t *taker) end(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	if pinnedTo(handle.CachedInfo()) != t.pin {
+	if pinnedTo(handle.CachedInfo()) != t.pull.pin {
 		return // it is somebody else's by now
 	}
 	request := fmt.Appendf(nil, `{"group":%q}`, takerGroup)
 	if _, err := t.nc.RequestWithContext(ctx, t.s.api+"CONSUMER.UNPIN."+t.stream+"."+t.cfg.Durable, request); err != nil {
 		t.s.cfg.Logger.Debug("taker leaves a pinned consumer behind", "consumer", t.cfg.Durable, "err", err)
-	}
-}
-
-func (t *taker) unsubscribe() {
-	if t.sub != nil {
-		_ = t.sub.Unsubscribe() // fails only with the connection
-		t.sub = nil
 	}
 }
 

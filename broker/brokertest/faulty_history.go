@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/playhead/playhead/broker"
 	"github.com/playhead/playhead/replay"
@@ -16,18 +17,19 @@ type FaultyHistory struct {
 	History replay.History
 
 	mu     sync.Mutex
-	firsts int   // guarded by mu; of the next calls of First, how many fail
+	bounds int   // guarded by mu; of the next calls of Bounds, how many fail
 	ats    int   // guarded by mu; the same of At
+	sinces int   // guarded by mu; the same of Since
 	ranges []int // guarded by mu; after how many events the next ranges fail
 }
 
 var _ replay.History = (*FaultyHistory)(nil)
 
-// FailFirst lets the next n calls of First fail with [ErrFault].
-func (f *FaultyHistory) FailFirst(n int) {
+// FailBounds lets the next n calls of Bounds fail with [ErrFault].
+func (f *FaultyHistory) FailBounds(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.firsts = n
+	f.bounds = n
 }
 
 // FailAt lets the next n calls of At fail with [ErrFault].
@@ -35,6 +37,13 @@ func (f *FaultyHistory) FailAt(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ats = n
+}
+
+// FailSince lets the next n calls of Since fail with [ErrFault].
+func (f *FaultyHistory) FailSince(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sinces = n
 }
 
 // FailRange lets the next range yield n events, or what there is when that is less, and then
@@ -45,12 +54,12 @@ func (f *FaultyHistory) FailRange(n int) {
 	f.ranges = append(f.ranges, n)
 }
 
-// First implements [replay.History].
-func (f *FaultyHistory) First(ctx context.Context, app broker.AppID) (broker.Position, error) {
-	if f.take(&f.firsts) {
-		return broker.Position{}, ErrFault
+// Bounds implements [replay.History].
+func (f *FaultyHistory) Bounds(ctx context.Context, app broker.AppID) (oldest, newest broker.Position, err error) {
+	if f.take(&f.bounds) {
+		return broker.Position{}, broker.Position{}, ErrFault
 	}
-	return f.History.First(ctx, app)
+	return f.History.Bounds(ctx, app)
 }
 
 // At implements [replay.History].
@@ -59,6 +68,14 @@ func (f *FaultyHistory) At(ctx context.Context, app broker.AppID, serial uint64)
 		return nil, ErrFault
 	}
 	return f.History.At(ctx, app, serial)
+}
+
+// Since implements [replay.History].
+func (f *FaultyHistory) Since(ctx context.Context, app broker.AppID, t time.Time) (uint64, error) {
+	if f.take(&f.sinces) {
+		return 0, ErrFault
+	}
+	return f.History.Since(ctx, app, t)
 }
 
 // take reports whether a call is one that fails, and counts it.

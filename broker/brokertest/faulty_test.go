@@ -120,11 +120,16 @@ func TestFaultyHistory(t *testing.T) {
 		sameIDs(t, "range that fails", events[:min(n, 5)], have)
 	}
 	wantRange(t, med, mk.app, "a", 0, 5, events)
-	f.FailFirst(1)
-	if _, err := f.First(t.Context(), mk.app); !errors.Is(err, ErrFault) {
-		t.Errorf("first: %v, want ErrFault", err)
+	f.FailBounds(1)
+	if _, _, err := f.Bounds(t.Context(), mk.app); !errors.Is(err, ErrFault) {
+		t.Errorf("bounds: %v, want ErrFault", err)
 	}
-	wantFirst(t, med, mk.app, events[0].Position.Epoch, 1)
+	wantBounds(t, med, mk.app, events[0].Position.Epoch, 1, 5)
+	f.FailSince(1)
+	if _, err := f.Since(t.Context(), mk.app, events[0].Time); !errors.Is(err, ErrFault) {
+		t.Errorf("since: %v, want ErrFault", err)
+	}
+	wantSince(t, med, mk.app, events[0].Time, events)
 	f.FailAt(1)
 	if _, err := f.At(t.Context(), mk.app, 1); !errors.Is(err, ErrFault) {
 		t.Errorf("at: %v, want ErrFault", err)

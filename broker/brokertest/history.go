@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/playhead/playhead/broker"
 )
@@ -12,19 +13,35 @@ import (
 // from it, as in a real one.
 const page = 100
 
-// First implements [replay.History].
-func (m *Memory) First(ctx context.Context, app broker.AppID) (broker.Position, error) {
+// Bounds implements [replay.History].
+func (m *Memory) Bounds(ctx context.Context, app broker.AppID) (oldest, newest broker.Position, err error) {
 	if err := ctx.Err(); err != nil {
-		return broker.Position{}, fmt.Errorf("read the first serial of app %s: %w", app, err)
+		return broker.Position{}, broker.Position{}, fmt.Errorf("read the bounds of app %s: %w", app, err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l := m.life(app)
-	p := broker.Position{Epoch: l.epoch, Serial: l.first}
+	oldest = broker.Position{Epoch: l.epoch, Serial: l.first}
 	if len(l.events) > 0 {
-		p.Time = l.events[0].Position.Time
+		oldest.Time = l.events[0].Position.Time
 	}
-	return p, nil
+	return oldest, l.end(), nil
+}
+
+// Since implements [replay.History].
+func (m *Memory) Since(ctx context.Context, app broker.AppID, t time.Time) (uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, fmt.Errorf("find the events of app %s since %v: %w", app, t, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := m.life(app)
+	for _, e := range l.events {
+		if !e.Time.Before(t) {
+			return e.Position.Serial - 1, nil
+		}
+	}
+	return l.end().Serial, nil
 }
 
 // At implements [replay.History].
@@ -69,7 +86,7 @@ func (m *Memory) read(app broker.AppID, ch broker.Channel, after, upto uint64) (
 		if e.Position.Serial > upto {
 			break
 		}
-		if e.Channel != ch {
+		if ch != "" && e.Channel != ch {
 			continue
 		}
 		events = append(events, e)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/playhead/playhead/broker"
 )
@@ -15,16 +16,19 @@ import (
 func TestHistory(t *testing.T, open func(t *testing.T) Medium) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, Medium){
-		"FirstOfAnEmptyLog":     testFirstEmpty,
-		"First":                 testFirst,
+		"BoundsOfAnEmptyLog":    testBoundsEmpty,
+		"Bounds":                testBounds,
 		"At":                    testAt,
 		"RangeIsWhatATailSaw":   testRangeTail,
 		"RangeBounds":           testRangeBounds,
 		"RangeOfNothing":        testRangeNothing,
+		"RangeOfAllChannels":    testRangeAll,
 		"RangeCanBeLeft":        testRangeBreak,
 		"RangeAtOnce":           testRangeAtOnce,
 		"RangeAmidAppends":      testRangeAmidAppends,
 		"RangesConcurrently":    testRangesConcurrently,
+		"Since":                 testSince,
+		"SinceAnEmptyLog":       testSinceEmpty,
 		"EndedContextIsAnError": testHistoryCanceled,
 		"Forgotten":             testForgotten,
 	} {
@@ -62,10 +66,10 @@ func wantRange(t *testing.T, m Medium, app broker.AppID, ch broker.Channel, afte
 	sameEvents(t, fmt.Sprintf("range of %s in (%d, %d]", ch, after, upto), arrived(m, want...), have)
 }
 
-// within returns those of a channel with serials in (after, upto].
+// within returns those of a channel, or of all where ch is empty, with serials in (after, upto].
 func within(events []*broker.Event, ch broker.Channel, after, upto uint64) []*broker.Event {
 	return slices.DeleteFunc(slices.Clone(events), func(e *broker.Event) bool {
-		return e.Channel != ch || e.Position.Serial <= after || e.Position.Serial > upto
+		return ch != "" && e.Channel != ch || e.Position.Serial <= after || e.Position.Serial > upto
 	})
 }
 
@@ -91,29 +95,46 @@ func mixed(t *testing.T, m Medium, mk *maker, n int) []*broker.Event {
 	return events
 }
 
-func wantFirst(t *testing.T, m Medium, app broker.AppID, epoch broker.Epoch, serial uint64) {
+// wantBounds checks the serials of the log's ends.
+func wantBounds(t *testing.T, m Medium, app broker.AppID, epoch broker.Epoch, oldest, newest uint64) {
 	t.Helper()
-	first, err := m.History.First(bounded(t), app)
+	first, last, err := m.History.Bounds(bounded(t), app)
 	if err != nil {
-		t.Fatalf("first: %v", err)
+		t.Fatalf("bounds: %v", err)
 	}
-	if first.Epoch != epoch || first.Serial != serial {
-		t.Errorf("first: epoch %s, serial %d, want %s, %d", first.Epoch, first.Serial, epoch, serial)
+	if first.Epoch != epoch || first.Serial != oldest {
+		t.Errorf("oldest: epoch %s, serial %d, want %s, %d", first.Epoch, first.Serial, epoch, oldest)
+	}
+	if last.Epoch != epoch || last.Serial != newest {
+		t.Errorf("newest: epoch %s, serial %d, want %s, %d", last.Epoch, last.Serial, epoch, newest)
 	}
 }
 
-func testFirstEmpty(t *testing.T, m Medium) {
+func testBoundsEmpty(t *testing.T, m Medium) {
 	app := newApp()
 	f := follow(t, m.Log, app)
-	wantFirst(t, m, app, f.from.Epoch, 1)
+	wantBounds(t, m, app, f.from.Epoch, 1, 0)
 }
 
-func testFirst(t *testing.T, m Medium) {
+// What is acknowledged is within the bounds at once.
+func testBounds(t *testing.T, m Medium) {
 	mk := &maker{app: newApp()}
-	events := mk.events("a", 3)
+	events := mk.events("a", 30)
 	for _, e := range events {
 		appendAll(t, m.Log, e)
-		wantFirst(t, m, mk.app, events[0].Position.Epoch, events[0].Position.Serial)
+		wantBounds(t, m, mk.app, events[0].Position.Epoch, events[0].Position.Serial, e.Position.Serial)
+	}
+	first, last, err := m.History.Bounds(bounded(t), mk.app)
+	if err != nil {
+		t.Fatalf("bounds: %v", err)
+	}
+	for _, end := range []struct {
+		have broker.Position
+		want int64
+	}{{first, events[0].Position.Time}, {last, events[29].Position.Time}} {
+		if end.have.Time != 0 && end.have.Time != end.want {
+			t.Errorf("bound at serial %d has the time %d, want that of its event, %d, or none", end.have.Serial, end.have.Time, end.want)
+		}
 	}
 }
 
@@ -183,6 +204,80 @@ func testRangeNothing(t *testing.T, m Medium) {
 	late := mk.event("b")
 	appendAll(t, m.Log, late)
 	wantRange(t, m, mk.app, "a", end, late.Position.Serial, nil)
+}
+
+// The range of all channels is the log itself, and what other apps append is none of it.
+func testRangeAll(t *testing.T, m Medium) {
+	mk, other := &maker{app: newApp()}, &maker{app: newApp()}
+	f := follow(t, m.Log, mk.app)
+	mixed(t, m, other, 10)
+	mixed(t, m, mk, 600)
+	mixed(t, m, other, 10)
+	seen := f.all(t, m.Log, mk)
+	end := seen[len(seen)-1].Position.Serial
+	wantRange(t, m, mk.app, "", 0, end, seen)
+	wantRange(t, m, mk.app, "", end, end, nil)
+	for range 20 {
+		after := rand.Uint64N(end)
+		upto := after + 1 + rand.Uint64N(end-after)
+		wantRange(t, m, mk.app, "", after, upto, within(seen, "", after, upto))
+	}
+}
+
+// clockSlack is how much smaller than it need be the serial of a Since may be, as the times of the
+// events that it leaves in.
+const clockSlack = time.Minute
+
+// wantSince checks that none of the events, which are all that the log holds, is left out by its
+// time, and not many left in. The log takes them when they are taken by a node.
+func wantSince(t *testing.T, m Medium, app broker.AppID, since time.Time, events []*broker.Event) {
+	t.Helper()
+	serial, err := m.History.Since(bounded(t), app, since)
+	if err != nil {
+		t.Errorf("since %v: %v", since, err)
+		return
+	}
+	for _, e := range events {
+		switch s := e.Position.Serial; {
+		case !e.Time.Before(since) && s <= serial:
+			t.Errorf("since %v: serial %d, but event %d was taken at %v", since, serial, s, e.Time)
+			return
+		case e.Time.Before(since.Add(-clockSlack)) && s > serial:
+			t.Errorf("since %v: serial %d, but event %d was taken at %v, long before", since, serial, s, e.Time)
+			return
+		}
+	}
+}
+
+func testSince(t *testing.T, m Medium) {
+	mk := &maker{app: newApp()}
+	var events []*broker.Event
+	for range 40 {
+		e := mk.event("a")
+		appendAll(t, m.Log, mk.event("b"), e)
+		events = append(events, e)
+	}
+	for _, e := range events {
+		wantSince(t, m, mk.app, e.Time, events)
+		wantSince(t, m, mk.app, e.Time.Add(time.Millisecond), events)
+	}
+	end := events[len(events)-1]
+	for _, since := range []time.Time{{}, time.Unix(0, 0), events[0].Time.Add(-24 * time.Hour), end.Time.Add(24 * time.Hour)} {
+		wantSince(t, m, mk.app, since, events)
+	}
+	if serial, err := m.History.Since(bounded(t), mk.app, end.Time.Add(24*time.Hour)); err != nil || serial != end.Position.Serial {
+		t.Errorf("since tomorrow: serial %d, %v, want the end, %d", serial, err, end.Position.Serial)
+	}
+}
+
+func testSinceEmpty(t *testing.T, m Medium) {
+	app := newApp()
+	follow(t, m.Log, app)
+	for _, since := range []time.Time{{}, time.Now(), time.Now().Add(time.Hour)} {
+		if serial, err := m.History.Since(bounded(t), app, since); err != nil || serial != 0 {
+			t.Errorf("since %v of an empty log: serial %d, %v, want 0", since, serial, err)
+		}
+	}
 }
 
 func testRangeBreak(t *testing.T, m Medium) {
@@ -285,8 +380,10 @@ func testHistoryCanceled(t *testing.T, m Medium) {
 	end := events[499].Position.Serial
 	_, err := readRange(canceled(t), m, mk.app, "a", 0, end)
 	wantCanceled(t, "range", err)
-	_, err = m.History.First(canceled(t), mk.app)
-	wantCanceled(t, "first", err)
+	_, _, err = m.History.Bounds(canceled(t), mk.app)
+	wantCanceled(t, "bounds", err)
+	_, err = m.History.Since(canceled(t), mk.app, events[0].Time)
+	wantCanceled(t, "since", err)
 	_, err = m.History.At(canceled(t), mk.app, 1)
 	wantCanceled(t, "at", err)
 
@@ -317,13 +414,14 @@ func testForgotten(t *testing.T, m Medium) {
 	epoch, end := f.from.Epoch, events[299].Position.Serial
 	for _, upto := range []uint64{1, 100, 250, end} {
 		m.Forget(t, mk.app, upto)
-		wantFirst(t, m, mk.app, epoch, upto+1)
+		wantBounds(t, m, mk.app, epoch, upto+1, end)
+		wantSince(t, m, mk.app, events[0].Time, events[upto:])
 		for _, serial := range []uint64{1, upto} {
 			if e, err := m.History.At(bounded(t), mk.app, serial); e != nil || err != nil {
 				t.Errorf("at %d, forgotten: %v, %v, want nothing", serial, e, err)
 			}
 		}
-		for _, ch := range []broker.Channel{"a", "rare"} {
+		for _, ch := range []broker.Channel{"a", "rare", ""} {
 			wantRange(t, m, mk.app, ch, upto, end, within(events, ch, upto, end)) // all is there
 			wantRange(t, m, mk.app, ch, 0, end, within(events, ch, upto, end))    // what is left
 		}
@@ -333,5 +431,5 @@ func testForgotten(t *testing.T, m Medium) {
 	if want := (broker.Position{Epoch: epoch, Serial: end + 1, Time: next.Time.UnixMilli()}); next.Position != want {
 		t.Errorf("after everything was forgotten an event is at %+v, want %+v", next.Position, want)
 	}
-	wantFirst(t, m, mk.app, epoch, end+1)
+	wantBounds(t, m, mk.app, epoch, end+1, end+1)
 }

@@ -54,6 +54,9 @@ func AppendError(b []byte, code Code, message string) []byte {
 // AppendPong adds the answer to a pusher:ping.
 func AppendPong(b []byte) []byte { return append(b, `{"event":"pusher:pong","data":"{}"}`...) }
 
+// AppendPing adds a ping of the protocol's own, for a client that would else miss a word from us.
+func AppendPing(b []byte) []byte { return append(b, `{"event":"pusher:ping","data":"{}"}`...) }
+
 // Answer is what an accepted subscribe is answered with.
 type Answer struct {
 	Channel broker.Channel
@@ -66,14 +69,14 @@ type Answer struct {
 	// not opt in and where the medium has no memory.
 	Position broker.Position
 
-	// Resumed is the outcome for a client that asked to resume, else nil.
+	// Resumed is the outcome for a client that asked to resume or to rewind, else nil.
 	Resumed *Resumed
 }
 
 // Resumed is how a replay went.
 type Resumed struct {
 	Recovered bool
-	Count     int    // events replayed, when recovered
+	Count     int    // events replayed; when not recovered, what is left of what a rewind asked for
 	Reason    string // why not, when not recovered: one of replay-protocol's words
 }
 
@@ -96,6 +99,7 @@ func AppendSubscriptionSucceeded(b []byte, a Answer) []byte {
 		} else {
 			b = append(b, `{"recovered":false,"reason":`...)
 			b = appendString(b, r.Reason)
+			b = appendCount(b, r.Count)
 		}
 		b = append(b, '}')
 	}
@@ -156,13 +160,24 @@ func AppendReplayed(b []byte, ch broker.Channel, count int, p broker.Position) [
 	return appendFrame(b, "playhead:replayed", ch, data)
 }
 
-// AppendGap adds the frame that stands in place of a replay that cannot be had, with the reason.
-func AppendGap(b []byte, ch broker.Channel, reason string, p broker.Position) []byte {
+// AppendGap adds the frame that stands in place of a replay that cannot be had, with the reason, or
+// ends a rewind that is not whole, with the count of the events that came.
+func AppendGap(b []byte, ch broker.Channel, reason string, count int, p broker.Position) []byte {
 	data := append([]byte(nil), `{"reason":`...)
 	data = appendString(data, reason)
+	data = appendCount(data, count)
 	data = appendPosition(data, p)
 	data = append(data, '}')
 	return appendFrame(b, "playhead:gap", ch, data)
+}
+
+// appendCount adds the count of events that come although not all can, or nothing when none do.
+func appendCount(b []byte, count int) []byte {
+	if count == 0 {
+		return b
+	}
+	b = append(b, `,"count":`...)
+	return strconv.AppendInt(b, int64(count), 10)
 }
 
 // appendPosition adds a position member, or nothing for the zero position.

@@ -27,6 +27,7 @@ var place = broker.Position{Epoch: "E1", Serial: 48}
 func TestServerFramesAreGolden(t *testing.T) {
 	t.Parallel()
 	const socket = "123456.7890123"
+	ref := "a1"
 	window, none := 24*time.Hour, time.Duration(0)
 	event := func(e broker.Event, form broker.Form) []byte {
 		return AppendDelivery(nil, &broker.Delivery{Event: &e}, form)
@@ -55,6 +56,7 @@ func TestServerFramesAreGolden(t *testing.T) {
 		"error":                            AppendError(nil, CodeNone, AlreadySubscribed("foo")),
 		"error_code":                       AppendError(nil, CodeClientEventRate, CodeClientEventRate.Text()),
 		"pong":                             AppendPong(nil),
+		"ping":                             AppendPing(nil),
 		"subscription_succeeded":           AppendSubscriptionSucceeded(nil, Answer{Channel: "foo"}),
 		"subscription_succeeded_presence": AppendSubscriptionSucceeded(nil, Answer{Channel: "presence-foo", Members: []broker.Member{
 			{UserID: "10", Info: []byte(`{"name":"A"}`)}, {UserID: "11"},
@@ -64,6 +66,9 @@ func TestServerFramesAreGolden(t *testing.T) {
 		}),
 		"subscription_succeeded_gap": AppendSubscriptionSucceeded(nil, Answer{
 			Channel: "private-orders", Position: place, Resumed: &Resumed{Reason: "expired"},
+		}),
+		"subscription_succeeded_rewound_expired": AppendSubscriptionSucceeded(nil, Answer{
+			Channel: "orders", Position: place, Resumed: &Resumed{Reason: "expired", Count: 3},
 		}),
 		"subscription_error":      AppendSubscriptionError(nil, "private-foo", Unauthorized, "The connection is unauthorized."),
 		"event":                   event(broker.Event{Name: "my-event", Channel: "foo", Data: []byte(`{"a":1}`), ID: "x", Position: place}, broker.Plain),
@@ -75,8 +80,14 @@ func TestServerFramesAreGolden(t *testing.T) {
 		"member_added":            notice(broker.MemberAdded, broker.Plain),
 		"member_removed":          notice(broker.MemberRemoved, broker.Plain),
 		"replayed":                AppendReplayed(nil, "private-orders", 3, place),
-		"gap":                     AppendGap(nil, "private-orders", "too_far", place),
-		"gap_no_memory":           AppendGap(nil, "private-orders", "unsupported", broker.Position{}),
+		"gap":                     AppendGap(nil, "private-orders", "too_far", 0, place),
+		"gap_no_memory":           AppendGap(nil, "private-orders", "unsupported", 0, broker.Position{}),
+		"gap_rewound":             AppendGap(nil, "orders", "expired", 3, place),
+		"history": AppendPage(nil, Page{
+			Channel: "presence-foo", Ref: &ref, Items: []*broker.Event{pastEvent(1), pastEvent(0)}, HasMore: true, Next: pastEvent(0).Position,
+		}, 1<<20),
+		"history_empty": AppendPage(nil, Page{Channel: "orders"}, 1<<20),
+		"history_error": AppendHistoryError(nil, "orders", &ref, "not_subscribed", NotSubscribed("orders")),
 	}
 	files, err := filepath.Glob("testdata/server/*.json")
 	if err != nil || len(files) != len(frames) {

@@ -17,6 +17,7 @@ const (
 	EventSubscribe   = "pusher:subscribe"
 	EventUnsubscribe = "pusher:unsubscribe"
 	EventSignIn      = "pusher:signin"
+	EventHistory     = "playhead:history"
 )
 
 // ClientPrefix begins the name of every client event.

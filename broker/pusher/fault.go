@@ -32,6 +32,8 @@ var (
 	ErrMemberSize = errors.New("member too large")
 	// ErrResume: a subscribe's resume or rewind is malformed.
 	ErrResume = errors.New("invalid resume")
+	// ErrHistory: a playhead:history asks for what is no page.
+	ErrHistory = errors.New("invalid history")
 	// ErrRequest: an HTTP request is not signed as it must be.
 	ErrRequest = errors.New("request not authenticated")
 )

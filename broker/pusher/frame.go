@@ -46,8 +46,8 @@ type Subscribe struct {
 	// Resume asks for what was missed since a position; nil when absent.
 	Resume *Resume
 
-	// Rewind says that the client asks for events from before its time.
-	Rewind bool
+	// Rewind asks for events from before the client's time; nil when absent.
+	Rewind *Rewind
 }
 
 // Resume is a returning client's claim.
@@ -84,16 +84,15 @@ func (f Frame) Subscribe() (Subscribe, error) {
 		data := string(signed)
 		s.ChannelData = &data
 	}
-	s.Rewind = raws[4] != nil
-	if raws[3] != nil {
-		if s.Rewind {
-			return s, faultf(ErrResume, "Invalid parameter: data.resume and data.rewind exclude each other")
-		}
-		if s.Resume, err = readResume(raws[3]); err != nil {
-			return s, err
-		}
+	switch {
+	case raws[3] != nil && raws[4] != nil:
+		err = faultf(ErrResume, "Invalid parameter: data.resume and data.rewind exclude each other")
+	case raws[3] != nil:
+		s.Resume, err = readResume(raws[3])
+	case raws[4] != nil:
+		s.Rewind, err = readRewind(raws[4])
 	}
-	return s, nil
+	return s, err
 }
 
 func readResume(raw []byte) (*Resume, error) {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -134,7 +135,9 @@ func TestGoldenSubscribes(t *testing.T) {
 		"subscribe_presence_signed_in": {Channel: "presence-foo", Auth: "KEY:HEX"},
 		"subscribe_resume": {Channel: "private-orders", Auth: "KEY:SIG",
 			Resume: &Resume{Position: "1-E1-1c-0", Socket: "1234.5678"}},
-		"subscribe_rewind": {Channel: "orders", Rewind: true},
+		"subscribe_rewind":         {Channel: "orders", Rewind: &Rewind{Count: 50}},
+		"subscribe_rewind_seconds": {Channel: "orders", Rewind: &Rewind{Back: 30 * time.Second}},
+		"subscribe_rewind_since":   {Channel: "orders", Rewind: &Rewind{Since: time.UnixMilli(1732350000000).UTC()}},
 	} {
 		f := decoded(t, golden(t, "client", name))
 		got, err := f.Subscribe()
@@ -259,7 +262,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	frame := []string{"event", "channel", "data"}
-	payload := []string{"channel", "auth", "channel_data", "resume", "rewind", "user_data"}
+	payload := []string{"channel", "auth", "channel_data", "resume", "rewind", "user_data", "ref", "limit", "before", "after"}
 	f.Fuzz(func(t *testing.T, message []byte) {
 		got, err := Decode(message)
 		if !utf8.Valid(message) {
@@ -282,6 +285,10 @@ func FuzzDecode(f *testing.F) {
 		sameMembers(t, got.Data, payload)
 		if s, err := got.Subscribe(); err == nil && !utf8.ValidString(string(s.Channel)+s.Auth) {
 			t.Fatalf("%q: %+v", message, s)
+		}
+		if h, err := got.History(); err == nil && (h.Limit < 1 || h.Limit > MostEvents || h.Before != "" && h.After != "" ||
+			!utf8.ValidString(string(h.Channel)+h.Before+h.After)) {
+			t.Fatalf("%q: %+v", message, h)
 		}
 		if s, err := got.SignIn(); err == nil && !utf8.ValidString(s.Auth+s.UserData) {
 			t.Fatalf("%q: %+v", message, s)

@@ -15,6 +15,7 @@ import (
 	"github.com/playhead/playhead/broker"
 	"github.com/playhead/playhead/broker/presence"
 	"github.com/playhead/playhead/broker/pusher"
+	"github.com/playhead/playhead/replay"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -39,6 +40,11 @@ type Presence interface {
 	Connections(app broker.AppID, userID string) []broker.Subscriber
 }
 
+// History reads a channel's past back; [replay.Replayer] does. Errors are of type *[replay.PageError].
+type History interface {
+	Page(ctx context.Context, q replay.PageRequest) (replay.Page, error)
+}
+
 // Config configures an [API].
 type Config struct {
 	// Apps finds the app of a request. Required.
@@ -54,12 +60,17 @@ type Config struct {
 	// cache is said to be empty.
 	Cache broker.Cache
 
+	// History reads channels' pasts back. Default: the medium has no memory; questions about the
+	// past are answered with 501, and publishes that went wrong are told that trying again may
+	// deliver them twice, whatever idempotency key they have.
+	History History
+
 	// MaxBodyBytes bounds the body of a request. A larger one is answered with 413 and not
 	// read. Default 1 MiB: a batch of ten full events fits in, however its data is escaped.
 	MaxBodyBytes int
 
-	// PublishTimeout bounds how long a publish may wait to be stored, and a cached event to be
-	// read, where the request's context has no deadline. Default 15 s; −1 waits as long as the
+	// PublishTimeout bounds how long a publish may wait to be stored, and a cached event or a page
+	// of history to be read, where the request's context has no deadline. Default 15 s; −1 waits as long as the
 	// caller does.
 	PublishTimeout time.Duration
 
@@ -140,6 +151,7 @@ func New(cfg Config) (*API, error) {
 	a.route("GET", "/apps/{app}/channels", "channels", a.reading(a.channels))
 	a.route("GET", "/apps/{app}/channels/{channel}", "channel", a.reading(a.channel))
 	a.route("GET", "/apps/{app}/channels/{channel}/users", "users", a.reading(a.users))
+	a.route("GET", "/apps/{app}/channels/{channel}/history", "history", a.reading(a.history))
 	a.route("POST", "/apps/{app}/users/{user}/terminate_connections", "terminate", a.terminate)
 	a.route("POST", "/users/{user}/terminate_connections", "terminate", a.terminate) // Python's library
 	a.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -147,6 +159,9 @@ func New(cfg Config) (*API, error) {
 	})
 	return a, nil
 }
+
+// contentType is that of all answers but errors.
+const contentType = "application/json"
 
 // ServeHTTP serves one request.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }
@@ -156,9 +171,19 @@ type call struct {
 	*http.Request
 	app  *broker.App
 	body []byte // valid until the endpoint returns
+
+	answer http.ResponseWriter
 }
 
-// endpoint does what a request asks for and returns the answer's body.
+// write sends a part of the answer, after which the endpoint can't return an error any more. Its own
+// error means that the caller is gone; there is nobody to tell.
+func (c call) write(b []byte) error {
+	c.answer.Header().Set("Content-Type", contentType)
+	_, err := c.answer.Write(b)
+	return err
+}
+
+// endpoint does what a request asks for and returns the answer's body, or what it hasn't written yet.
 type endpoint func(call) ([]byte, error)
 
 // route serves an endpoint. A path without an app is of the app whose key signed the request.
@@ -190,8 +215,10 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, name string, do func
 	header := w.Header()
 	if err == nil {
 		status = http.StatusOK
-		header.Set("Content-Type", "application/json")
-		_, _ = w.Write(answer) // the caller may be gone; there is nobody to tell
+		if len(answer) > 0 {
+			header.Set("Content-Type", contentType)
+			_, _ = w.Write(answer) // the caller may be gone; there is nobody to tell
+		}
 		return
 	}
 	var text string
@@ -242,7 +269,7 @@ func (a *API) authenticated(w http.ResponseWriter, r *http.Request, do endpoint)
 	if app.Disabled {
 		return nil, errDisabled
 	}
-	return do(call{Request: r, app: app, body: body})
+	return do(call{Request: r, app: app, body: body, answer: w})
 }
 
 // find returns the app a request is for. Where only the key tells it, an unknown one is of an app

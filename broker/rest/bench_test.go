@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/playhead/playhead/broker"
+	"github.com/playhead/playhead/broker/brokertest"
 )
 
 // void is a log that stores nothing at once.
@@ -68,6 +69,39 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
+// BenchmarkPublishInfo is a publish to a log with memory, and what it costs to be told where the event
+// stands: compare the two.
+func BenchmarkPublishInfo(b *testing.B) {
+	data := strings.Repeat(`{\"some\":\"data\"}`, 16)
+	for _, v := range []struct{ name, info string }{{"none", ""}, {"position", `,"info":"position"`}} {
+		b.Run(v.name, func(b *testing.B) {
+			memory := &brokertest.Memory{}
+			node, err := broker.New(broker.Config{Log: memory})
+			if err != nil {
+				b.Fatal(err)
+			}
+			s := open(b, func(c *Config, _ *broker.App) { c.Node = node })
+			text := fmt.Sprintf(`{"name":"order.updated","channels":["private-orders"],"data":"%s"%s}`, data, v.info)
+			r := s.request(b, "POST", "/apps/3/events", "", text)
+			body := again{strings.NewReader(text)}
+			r.Body = body
+			w := &sink{header: http.Header{}}
+			b.ReportAllocs()
+			for n := 0; b.Loop(); n++ {
+				if n%10_000 == 9_999 {
+					memory.Reset("3") // the log isn't measured, and must not fill the memory
+				}
+				body.Reset(text)
+				clear(w.header)
+				s.api.ServeHTTP(w, r)
+			}
+			if w.status != 0 {
+				b.Fatalf("status %d", w.status)
+			}
+		})
+	}
+}
+
 // BenchmarkReadTrigger is the body alone.
 func BenchmarkReadTrigger(b *testing.B) {
 	app := &broker.App{ID: "3", Limits: broker.Limits{}.WithDefaults()}
@@ -75,7 +109,7 @@ func BenchmarkReadTrigger(b *testing.B) {
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := readTrigger(app, body); err != nil {
+		if _, err := readTrigger(app, body, ""); err != nil {
 			b.Fatal(err)
 		}
 	}

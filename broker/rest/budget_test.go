@@ -75,6 +75,14 @@ func TestBudgets(t *testing.T) {
 			{0, "GET", "/apps/3/channels/presence-c/users", "", 429, "Rate limit exceeded: at most 2 read requests per second are allowed (read_requests_per_second)", "1"},
 			{500 * time.Millisecond, "GET", "/apps/3/channels/presence-c/users", "", 200, `{"users":[]}`, ""},
 		}},
+		"history is a question": {broker.Limits{ReadRequestsPerSecond: 1}, []step{
+			{0, "GET", historyPath, "", 501, "unsupported: the medium of this server has no memory, so there is no history", ""},
+			{0, "GET", historyPath, "", 429, "Rate limit exceeded: at most 1 read requests per second are allowed (read_requests_per_second)", "1"},
+		}},
+		"a duplicate costs what any event does": {broker.Limits{BackendEventsPerSecond: 1}, []step{
+			{0, "POST", "/apps/3/events", `{"name":"e","data":"d","channel":"c","idempotency_key":"k"}`, 200, "{}", ""},
+			{0, "POST", "/apps/3/events", `{"name":"e","data":"d","channel":"c","idempotency_key":"k"}`, 429, "Rate limit exceeded: at most 1 events per second are allowed (backend_events_per_second)", "1"},
+		}},
 		"ending connections is no event": {broker.Limits{BackendEventsPerSecond: 1, ReadRequestsPerSecond: 1}, []step{
 			{0, "POST", "/apps/3/users/1/terminate_connections", "", 200, "{}", ""},
 			{0, "POST", "/apps/3/users/1/terminate_connections", "", 200, "{}", ""},

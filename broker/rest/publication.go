@@ -13,7 +13,14 @@ var errNoObject = invalidf("Expected the request body to be a JSON object")
 // publication is what one request asks to publish: all of it or nothing.
 type publication struct {
 	events []*broker.Event
-	asked  []attributes // per event, what to answer about its channel; nil when nothing was asked
+	ask    attributes   // what to answer about the events; of a batch, about any of them
+	asks   []attributes // of a batch: the same per event
+}
+
+// keyed reports whether every event has an idempotency key. Ask before they are published: then all
+// have ids.
+func (p *publication) keyed() bool {
+	return !slices.ContainsFunc(p.events, func(e *broker.Event) bool { return e.ID == "" })
 }
 
 // item is what the body says of one publish, not yet checked.
@@ -25,10 +32,12 @@ type item struct {
 	channels value
 	socketID value
 	info     value
+	key      value
 }
 
-// readTrigger reads the body of POST /events: one event for one or several channels.
-func readTrigger(app *broker.App, body []byte) (*publication, error) {
+// readTrigger reads the body of POST /events: one event for one or several channels. The key is the
+// header's, empty when there is none.
+func readTrigger(app *broker.App, body []byte, key string) (*publication, error) {
 	v, err := parse(body)
 	if err != nil {
 		return nil, err
@@ -45,22 +54,27 @@ func readTrigger(app *broker.App, body []byte) (*publication, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The events of one publish share all but their channels.
-	p := &publication{events: make([]*broker.Event, len(channels))}
+	switch {
+	case e.ID == "":
+		e.ID = key
+	case key != "" && e.ID != key:
+		return nil, invalidf("Invalid %s: differs from the %s header", keyMember, keyHeader)
+	}
+	// The events of one publish share all but their channels and ids.
+	p := &publication{events: make([]*broker.Event, len(channels)), ask: ask}
 	all := make([]broker.Event, len(channels))
 	for i, ch := range channels {
 		all[i] = e
 		all[i].Channel = ch
+		all[i].ID = numbered(e.ID, i)
 		p.events[i] = &all[i]
-	}
-	if ask != 0 {
-		p.asked = slices.Repeat([]attributes{ask}, len(channels))
 	}
 	return p, nil
 }
 
-// readBatch reads the body of POST /batch_events: several events, each for one channel.
-func readBatch(app *broker.App, body []byte) (*publication, error) {
+// readBatch reads the body of POST /batch_events: several events, each for one channel. The key is
+// the header's; it is for the items that have none of their own.
+func readBatch(app *broker.App, body []byte, key string) (*publication, error) {
 	v, err := parse(body)
 	if err != nil {
 		return nil, err
@@ -76,7 +90,6 @@ func readBatch(app *broker.App, body []byte) (*publication, error) {
 		return nil, invalidf("Expected batch parameter to be an array")
 	}
 	p := &publication{}
-	anyAsked := false
 	most := app.Limits.WithDefaults().EventsPerBatch
 	err = batch.elements(func(i int, v value) error {
 		if i >= most {
@@ -95,9 +108,12 @@ func readBatch(app *broker.App, body []byte) (*publication, error) {
 			return err
 		}
 		e.Channel = ch
+		if e.ID == "" {
+			e.ID = numbered(key, i)
+		}
 		p.events = append(p.events, &e)
-		p.asked = append(p.asked, ask)
-		anyAsked = anyAsked || ask != 0
+		p.asks = append(p.asks, ask)
+		p.ask |= ask
 		return nil
 	})
 	if err != nil {
@@ -105,9 +121,6 @@ func readBatch(app *broker.App, body []byte) (*publication, error) {
 	}
 	if len(p.events) == 0 {
 		return nil, invalidf("The batch contains no events")
-	}
-	if !anyAsked {
-		p.asked = nil
 	}
 	return p, nil
 }
@@ -150,6 +163,8 @@ func readItem(at int, v value) (item, error) {
 			it.socketID = v
 		case name.is("info"):
 			it.info = v
+		case name.is(keyMember):
+			it.key = v
 		}
 		return nil
 	})
@@ -188,7 +203,7 @@ func (it *item) in(err error) error {
 }
 
 // event checks everything but the channel and returns the event without one, and what is asked
-// about its channels. The event's ID is left to [broker.Node.Publish].
+// about it. Without an idempotency key its ID is left to [broker.Node.Publish].
 func (it *item) event(app *broker.App) (e broker.Event, ask attributes, err error) {
 	e.App = app.ID
 	if e.Name, err = it.text("name", it.name); err != nil {
@@ -224,8 +239,16 @@ func (it *item) event(app *broker.App) (e broker.Event, ask attributes, err erro
 		if err != nil {
 			return e, 0, err
 		}
-		if ask, err = readAttributes(info, counts); err != nil {
+		if ask, err = readAttributes(info, counts|position); err != nil {
 			return e, 0, it.in(err)
+		}
+	}
+	if it.key.given() {
+		if e.ID, err = it.text(keyMember, it.key); err != nil {
+			return e, 0, err
+		}
+		if err := checkKey(it.path(keyMember), e.ID); err != nil {
+			return e, 0, err
 		}
 	}
 	return e, ask, nil

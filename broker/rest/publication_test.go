@@ -189,7 +189,8 @@ func TestTriggerRefused(t *testing.T) {
 		"socket a number":       {`{"name":"n","channel":"c","data":"d","socket_id":1.2}`, 400, "Expected socket_id parameter to be a string"},
 		"socket malformed":      {`{"name":"n","channel":"c","data":"d","socket_id":"1.2.3"}`, 400, "socket"},
 		"socket with newline":   {`{"name":"n","channel":"c","data":"d","socket_id":"1.2\n"}`, 400, "socket"},
-		"info unknown":          {`{"name":"n","channel":"c","data":"d","info":"user_count,color"}`, 400, "color"},
+		"info unknown":          {`{"name":"n","channel":"c","data":"d","info":"user_count,color"}`, 400, `Invalid info: unknown attribute "color"; known are user_count, subscription_count and position`},
+		"info of a question":    {`{"name":"n","channel":"c","data":"d","info":"cache"}`, 400, `unknown attribute "cache"`},
 		"info a list":           {`{"name":"n","channel":"c","data":"d","info":["user_count"]}`, 400, "Expected info parameter to be a string"},
 	} {
 		t.Run(name, func(t *testing.T) {

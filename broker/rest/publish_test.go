@@ -56,13 +56,13 @@ func TestFaultsAre503(t *testing.T) {
 			t.Parallel()
 			memory := &brokertest.Memory{}
 			log := &brokertest.Faulty{Log: memory}
-			s := open(t, onLog(t, log))
+			s := open(t, onLog(t, log), remembers)
 			log.FailAppends(1, v.outcome)
 			w := s.send(s.request(t, "POST", "/apps/3/events", "", `{"name":"first","channel":"c","data":""}`))
 			if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "1" {
 				t.Errorf("%d, Retry-After %q; want 503 and 1", w.Code, w.Header().Get("Retry-After"))
 			}
-			for _, part := range []string{"not stored, or may not have been", "again is safe"} {
+			for _, part := range []string{"The event was not stored, or may not have been", "may deliver twice", "with an idempotency_key trying again is safe"} {
 				if !strings.Contains(w.Body.String(), part) {
 					t.Errorf("answer %q doesn't say %q", w.Body, part)
 				}
@@ -288,6 +288,10 @@ func TestInfo(t *testing.T) {
 		"a batch, asked for some": {
 			"batch_events", `{"batch":[{"channel":"presence-a","name":"n","data":"","info":"user_count,subscription_count"},{"channel":"b","name":"n","data":""},{"channel":"b","name":"n","data":"","info":"user_count"},{"channel":"b","name":"n","data":"","info":"subscription_count"}]}`,
 			`{"batch":[{"user_count":2,"subscription_count":3},{},{},{"subscription_count":1}]}`,
+		},
+		"with positions, of which this node has none": {
+			"events", `{"name":"n","channels":["presence-a","b"],"data":"","idempotency_key":"k","info":"user_count,position,subscription_count"}`,
+			`{"channels":{"presence-a":{"id":"k","position":null,"duplicate":false,"user_count":2,"subscription_count":3},"b":{"id":"k·2","position":null,"duplicate":false,"subscription_count":1}}}`,
 		},
 		"a batch, nothing asked": {
 			"batch_events", `{"batch":[{"channel":"b","name":"n","data":""},{"channel":"b","name":"n","data":"","info":""}]}`,

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"iter"
 	"net/url"
 	"strings"
 )
@@ -12,16 +13,11 @@ type query struct {
 	key    string // auth_key, where it has to tell the app
 }
 
-// readQuery reads a query string. The first key counts, as in the signature's check. Like the libraries, and unlike net/url, it separates at
-// ampersands only: a channel's name, and so a prefix of it, may hold semicolons. An info in several
-// parts, as PHP (info[0]=…) and Ruby (info[]=…) send arrays, is joined. Badly escaped parts don't
-// get here: the signature's check refuses them.
+// readQuery reads a query string. The first auth_key counts, as in the signature's check. An info in
+// several parts, as PHP (info[0]=…) and Ruby (info[]=…) send arrays, is joined.
 func readQuery(raw string) query {
 	var q query
-	for pair := range strings.SplitSeq(raw, "&") {
-		key, value, _ := strings.Cut(pair, "=")
-		key, _ = url.QueryUnescape(key)
-		value, _ = url.QueryUnescape(value)
+	for key, value := range parameters(raw) {
 		switch {
 		case key == "filter_by_prefix":
 			q.prefix = value
@@ -35,4 +31,20 @@ func readQuery(raw string) query {
 		}
 	}
 	return q
+}
+
+// parameters yields what a query string holds, in order. Like the libraries, and unlike net/url, it
+// separates at ampersands only: a channel's name, and so a prefix of it, may hold semicolons. Badly
+// escaped parts don't get here: the signature's check refuses them.
+func parameters(raw string) iter.Seq2[string, string] {
+	return func(yield func(key, value string) bool) {
+		for pair := range strings.SplitSeq(raw, "&") {
+			key, value, _ := strings.Cut(pair, "=")
+			key, _ = url.QueryUnescape(key)
+			value, _ = url.QueryUnescape(value)
+			if !yield(key, value) {
+				return
+			}
+		}
+	}
 }

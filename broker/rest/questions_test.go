@@ -47,6 +47,8 @@ func TestQuestions(t *testing.T) {
 		"cache of no cache channel":       {"channels/plain", "info=cache", 400, `Cannot retrieve the cache unless the channel is a cache channel`},
 		"cache of an unlikely name":       {"channels/mycache-x", "info=cache", 400, `Cannot retrieve the cache unless the channel is a cache channel`},
 		"cache of all channels":           {"channels", "info=cache", 400, `Invalid info: unknown attribute "cache"; known are user_count and subscription_count`},
+		"position of a channel":           {"channels/plain", "info=position", 400, `Invalid info: unknown attribute "position"; known are user_count, subscription_count and cache`},
+		"position of all channels":        {"channels", "info=position", 400, `Invalid info: unknown attribute "position"; known are user_count and subscription_count`},
 		"cache where there is none":       {"channels/cache-x", "info=cache", 200, `{"occupied":false,"cache":null}`},
 		"a name that is none":             {"channels/a%20b", "", 400, `Invalid channel name 'a b': character ' ' is not allowed`},
 		"a name with an escaped slash":    {"channels/a%2Fb", "", 400, `Invalid channel name 'a/b': character '/' is not allowed`},

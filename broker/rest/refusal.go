@@ -8,6 +8,7 @@ import (
 
 	"github.com/playhead/playhead/broker"
 	"github.com/playhead/playhead/broker/pusher"
+	"github.com/playhead/playhead/replay"
 )
 
 var (
@@ -29,13 +30,12 @@ func invalidf(format string, args ...any) error { return invalid(fmt.Sprintf(for
 // statusGone marks, in the metrics only, a request whose caller left before there was an answer.
 const statusGone = 499
 
-// retry ends the answer to a publish of which we don't know whether it was stored.
-const retry = " Sending it again is safe: at worst it was stored after all and is delivered twice."
-
 // refusal chooses the status and the text that an error is answered with.
 func refusal(err error) (status int, text string) {
 	var bad invalid
 	var over *overLimit
+	var un *unstored
+	var no *replay.PageError
 	switch {
 	case errors.Is(err, broker.ErrNoApp):
 		return http.StatusNotFound, "Unknown app_id"
@@ -65,12 +65,59 @@ func refusal(err error) (status int, text string) {
 		return http.StatusServiceUnavailable, "The channel's cached event can't be read now: the log is unavailable. Asking again is safe."
 	case errors.Is(err, errUnread):
 		return statusGone, "The request was given up."
-	case errors.Is(err, broker.ErrUnavailable), errors.Is(err, broker.ErrClosed):
-		return http.StatusServiceUnavailable, "The event was not stored, or may not have been: the log is unavailable." + retry
-	case errors.Is(err, context.DeadlineExceeded):
-		return http.StatusServiceUnavailable, "The event was not stored in time, but may be yet." + retry
-	case errors.Is(err, context.Canceled):
-		return statusGone, "The event was not stored, or may not have been: the request was given up." + retry
+	case errors.As(err, &no):
+		return noPage(no)
+	case errors.As(err, &un):
+		return notStored(un)
 	}
 	return http.StatusInternalServerError, "Internal server error"
+}
+
+// notStored chooses them for a publish.
+func notStored(e *unstored) (status int, text string) {
+	switch {
+	case errors.Is(e.cause, broker.ErrUnavailable), errors.Is(e.cause, broker.ErrClosed):
+		return http.StatusServiceUnavailable, e.which() + " not stored, or may not have been: the log is unavailable. " + e.again()
+	case errors.Is(e.cause, context.DeadlineExceeded):
+		return http.StatusServiceUnavailable, e.which() + " not stored in time, but may be yet. " + e.again()
+	case errors.Is(e.cause, context.Canceled):
+		return statusGone, e.which() + " not stored, or may not have been: the request was given up. " + e.again()
+	}
+	return http.StatusInternalServerError, "Internal server error"
+}
+
+// noPage chooses them for a page of a channel's past. The text of one that is gone for good begins
+// with the reason's word, for callers to branch on.
+func noPage(e *replay.PageError) (status int, text string) {
+	place := "the position"
+	if e.Field != "" {
+		place += " in " + e.Field
+	}
+	switch e.Reason {
+	case replay.Invalid:
+		return http.StatusBadRequest, invalidField(e)
+	case replay.Reset:
+		return http.StatusGone, "reset: " + place + " is not of this app's log as it is now; leave it out to begin anew"
+	case replay.Ahead:
+		return http.StatusGone, "ahead: " + place + " lies beyond the end of the log; leave it out to begin anew"
+	case replay.Expired:
+		return http.StatusGone, "expired: the log no longer holds everything after " + place + "; leave it out to begin with what is left"
+	case replay.Unsupported:
+		return http.StatusNotImplemented, "unsupported: the medium of this server has no memory, so there is no history"
+	case replay.Unavailable:
+		if errors.Is(e.Err, context.Canceled) {
+			return statusGone, "The request was given up."
+		}
+		return http.StatusServiceUnavailable, "The channel's history can't be read now: the log is unavailable. Asking again is safe."
+	}
+	return http.StatusInternalServerError, "Internal server error"
+}
+
+// invalidField says what is wrong with a parameter, by its name in the query.
+func invalidField(e *replay.PageError) string {
+	switch e.Field {
+	case "before", "after":
+		return "Invalid " + e.Field + ": not a position that this server gave out"
+	}
+	return "Invalid history request: " + e.Error()
 }

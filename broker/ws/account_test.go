@@ -329,6 +329,7 @@ func TestTerminate(t *testing.T) {
 		}
 		member.sync()
 		other.sync()
+		synctest.Wait()
 		if got := h.metric("playhead_closes_total", "reason=terminated"); got != 2 {
 			t.Errorf("closes for terminated: %v", got)
 		}

@@ -45,8 +45,18 @@ type Config struct {
 	// Default 30 s.
 	PongTimeout time.Duration
 
+	// AheadTimeout is how long a returning client waits whose position is ahead of this node, because
+	// it comes from one that was quicker. Over it the client is told that its position lies beyond
+	// the end. Default 2 s; −1 is none.
+	AheadTimeout time.Duration
+
+	// HistoryRate is how often a connection may ask for history. Over it the answer is an error, and
+	// the connection stays. Default 10 a second, 50 at once; a PerSecond of −1 is no limit.
+	HistoryRate broker.Rate
+
 	// QueueBytes bounds what waits for one client. Over it the session is closed with
-	// [SlowReader]; one frame that waits alone is always kept, whatever its size. Default 1 MiB.
+	// [SlowReader]; one frame that waits alone is always kept, whatever its size. Half of it bounds
+	// a page of history. Default 1 MiB.
 	QueueBytes int
 
 	// MaxMessageBytes is the largest message a client may send; a larger one ends the session
@@ -110,6 +120,7 @@ func (cfg *Config) check() error {
 		{"activity timeout", &cfg.ActivityTimeout, 120 * time.Second, false},
 		{"ping after", &cfg.PingAfter, 45 * time.Second, false},
 		{"pong timeout", &cfg.PongTimeout, 30 * time.Second, false},
+		{"ahead timeout", &cfg.AheadTimeout, 2 * time.Second, true},
 		{"flush interval", &cfg.FlushInterval, 5 * time.Millisecond, true},
 		{"drain time", &cfg.DrainTime, 5 * time.Second, true},
 	} {
@@ -139,6 +150,14 @@ func (cfg *Config) check() error {
 		if *n.field == 0 {
 			*n.field = n.value
 		}
+	}
+	switch r := &cfg.HistoryRate; {
+	case r.PerSecond < -1 || r.Burst < 0:
+		errs = append(errs, fmt.Errorf("history rate: %d a second, %d at once: negative", r.PerSecond, r.Burst))
+	case r.PerSecond == 0 && r.Burst == 0:
+		*r = broker.Rate{PerSecond: 10, Burst: 50}
+	case r.PerSecond == 0:
+		r.PerSecond = 10
 	}
 	if cfg.TerminationCode > 0 && (cfg.TerminationCode < 4000 || cfg.TerminationCode > 4299) {
 		errs = append(errs, fmt.Errorf("termination code: %d is not between 4000 and 4299", cfg.TerminationCode))

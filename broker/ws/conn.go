@@ -2,10 +2,12 @@ package ws
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -110,6 +112,37 @@ func (c *conn) fill() (more bool, err error) {
 		err = io.EOF
 	}
 	return n == len(buf), c.take(buf[:n], err)
+}
+
+// overhear waits for input and keeps it, for a session whose reader has something else to do. It holds
+// no buffer while it waits.
+func (c *conn) overhear() error {
+	if c.raw == nil {
+		var buf [512]byte
+		n, err := c.Conn.Read(buf[:])
+		if errors.Is(err, os.ErrDeadlineExceeded) && n == 0 {
+			return err // the connection is as good as before
+		}
+		return c.take(buf[:n], err)
+	}
+	var taken error
+	err := c.raw.Read(func(fd uintptr) bool {
+		buf := inputs.Get().(*[inputBytes]byte)
+		defer inputs.Put(buf)
+		n, empty, fault := readDescriptor(fd, buf[:])
+		if empty && fault == nil {
+			return false
+		}
+		if n == 0 && fault == nil {
+			fault = io.EOF
+		}
+		taken = c.take(buf[:n], fault)
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	return taken
 }
 
 // take takes in what was read, together with what the read ended with. Whatever has come is a sign

@@ -147,7 +147,7 @@ func (s *session) greet(r *http.Request) []byte {
 	var window *time.Duration
 	if r.URL.Query().Get("replay") == "1" {
 		s.positioned.Store(true)
-		remembered := s.server.cfg.Replay.Window()
+		remembered := s.server.cfg.Replay.WindowOf(s.app)
 		window = &remembered
 	}
 	return textFrame(pusher.AppendConnectionEstablished(reserve(192), s.id, s.server.cfg.ActivityTimeout, window))

@@ -48,17 +48,19 @@ func TestFirstFrame(t *testing.T) {
 
 func TestFirstFrameAnnouncesReplay(t *testing.T) {
 	t.Parallel()
-	h := start(t, nil)
-	f := h.open("/app/key?protocol=7&replay=1", nil).expect("pusher:connection_established")
-	var data struct {
-		Replay struct {
-			Version int
-			Window  int `json:"window_seconds"`
+	for age, want := range map[time.Duration]int{0: 3600, 2 * time.Hour: 7200} { // the medium's, the app's own
+		h := start(t, func(h *harness, _ *Config) { h.app.Retention.Age = age })
+		f := h.open("/app/key?protocol=7&replay=1", nil).expect("pusher:connection_established")
+		var data struct {
+			Replay struct {
+				Version int
+				Window  int `json:"window_seconds"`
+			}
 		}
-	}
-	f.decode(t, &data)
-	if data.Replay.Version != 1 || data.Replay.Window != 3600 {
-		t.Errorf("replay %+v, want version 1 and an hour", data.Replay)
+		f.decode(t, &data)
+		if data.Replay.Version != 1 || data.Replay.Window != want {
+			t.Errorf("replay %+v, want version 1 and %d s", data.Replay, want)
+		}
 	}
 }
 
@@ -291,6 +293,9 @@ func TestConfigIsChecked(t *testing.T) {
 		"none where it isn't": func(c *Config) { c.PongTimeout = -1 },
 		"negative bytes":      func(c *Config) { c.QueueBytes = -1 },
 		"negative count":      func(c *Config) { c.MaxConnections = -1 },
+		"negative wait":       func(c *Config) { c.AheadTimeout = -time.Second },
+		"negative rate":       func(c *Config) { c.HistoryRate.PerSecond = -2 },
+		"negative burst":      func(c *Config) { c.HistoryRate = broker.Rate{PerSecond: 5, Burst: -1} },
 	} {
 		cfg := good
 		edit(&cfg)

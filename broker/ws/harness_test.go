@@ -44,6 +44,7 @@ func (a apps) ByKey(_ context.Context, key string) (*broker.App, error) {
 type harness struct {
 	tb       testing.TB
 	memory   *brokertest.Memory
+	history  *brokertest.FaultyHistory
 	log      *brokertest.Faulty
 	app      *broker.App
 	node     *broker.Node
@@ -52,6 +53,7 @@ type harness struct {
 	registry *prometheus.Registry
 	observer observer             // what webhooks are told
 	noticed  func(*broker.Notice) // called before the node learns of a notice; may be nil
+	window   int                  // events that the node keeps in memory; 0 is none, all is read from the log
 	stop     func()               // ends the server and the node and waits for them
 }
 
@@ -60,21 +62,27 @@ func start(tb testing.TB, edit func(h *harness, cfg *Config)) *harness {
 	tb.Helper()
 	h := &harness{tb: tb, memory: &brokertest.Memory{}, registry: prometheus.NewRegistry()}
 	h.log = &brokertest.Faulty{Log: h.memory}
+	h.history = &brokertest.FaultyHistory{History: h.memory}
 	h.app = &broker.App{ID: "1", Credentials: []broker.Credential{cred, young}, ClientEvents: true}
 	all := apps{
 		h.app,
 		{ID: "2", Credentials: []broker.Credential{{Key: "other", Secret: "x"}}},
 		{ID: "3", Credentials: []broker.Credential{{Key: "disabled", Secret: "x"}}, Disabled: true},
 	}
-	player, err := replay.New(replay.Config{History: h.memory, Window: time.Hour})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	cfg := Config{Apps: all, Replay: player, Cache: h.memory, Observer: &h.observer, Registerer: h.registry}
+	cfg := Config{Apps: all, Cache: h.memory, Observer: &h.observer, Registerer: h.registry}
 	if edit != nil {
 		edit(h, &cfg)
 	}
-	if h.node, err = broker.New(broker.Config{Log: h.log, Linger: -1, Registerer: h.registry}); err != nil {
+	var err error
+	if cfg.Replay == nil {
+		if cfg.Replay, err = replay.New(replay.Config{History: h.history, Window: time.Hour, Registerer: h.registry}); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	if h.window == 0 {
+		h.window = -1
+	}
+	if h.node, err = broker.New(broker.Config{Log: h.log, Linger: -1, WindowEvents: h.window, Registerer: h.registry}); err != nil {
 		tb.Fatal(err)
 	}
 	if h.presence, err = presence.New(presence.Config{Notifier: h, Observer: &h.observer}); err != nil {

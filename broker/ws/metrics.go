@@ -15,6 +15,7 @@ type metrics struct {
 	received     *prometheus.CounterVec
 	clientEvents *prometheus.CounterVec
 	recalls      *prometheus.CounterVec
+	histories    *prometheus.CounterVec
 	pings        prometheus.Counter
 	writes       prometheus.Counter
 	frames       prometheus.Counter
@@ -45,7 +46,7 @@ func newMetrics(r prometheus.Registerer, queued func() float64) *metrics {
 		}, []string{"reason"}),
 		received: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "playhead_frames_received_total",
-			Help: "Messages from clients, by kind (ping, pong, subscribe, unsubscribe, signin, client_event, unsupported, malformed).",
+			Help: "Messages from clients, by kind (ping, pong, subscribe, unsubscribe, signin, history, client_event, unsupported, malformed).",
 		}, []string{"kind"}),
 		clientEvents: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "playhead_client_events_total",
@@ -54,6 +55,10 @@ func newMetrics(r prometheus.Registerer, queued func() float64) *metrics {
 		recalls: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "playhead_cache_subscriptions_total",
 			Help: "Subscriptions to cache channels, by app and what they were given (event, miss, or unavailable: a miss because the log could not be read).",
+		}, []string{"app", "result"}),
+		histories: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "playhead_websocket_histories_total",
+			Help: "Questions for history over WebSocket, by app and result (page, not_subscribed, rate_limited, or replay's reason why there is none).",
 		}, []string{"app", "result"}),
 		pings: f.NewCounter(prometheus.CounterOpts{
 			Name: "playhead_heartbeat_pings_total",
@@ -92,4 +97,8 @@ func (m *metrics) clientEvent(app broker.AppID, result string) {
 
 func (m *metrics) cached(app broker.AppID, result string) {
 	m.recalls.WithLabelValues(string(app), result).Inc()
+}
+
+func (m *metrics) history(app broker.AppID, result string) {
+	m.histories.WithLabelValues(string(app), result).Inc()
 }

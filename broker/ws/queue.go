@@ -13,16 +13,17 @@ import (
 type queue struct {
 	limit int // bytes of waiting frames over which the reader on the other side is too slow
 
-	mu        sync.Mutex
-	frames    *frameList    // guarded by mu; nil when nothing waits
-	bytes     int           // guarded by mu; cost of what waits
-	offset    int           // guarded by mu; bytes of the first frame that are written
-	taken     int           // guarded by mu; bytes the writer is writing now
-	written   bool          // guarded by mu; has a writer, or waits for its flusher to be it
-	sealed    bool          // guarded by mu; takes no more frames
-	why       broker.Reason // guarded by mu; why it is sealed
-	waiter    chan struct{} // guarded by mu; nil, or closed once bytes is down to waterline
-	waterline int           // guarded by mu
+	mu         sync.Mutex
+	frames     *frameList    // guarded by mu; nil when nothing waits
+	bytes      int           // guarded by mu; cost of what waits
+	offset     int           // guarded by mu; bytes of the first frame that are written
+	taken      int           // guarded by mu; bytes the writer is writing now
+	written    bool          // guarded by mu; has a writer, or waits for its flusher to be it
+	sealed     bool          // guarded by mu; takes no more frames
+	why        broker.Reason // guarded by mu; why it is sealed
+	waiter     chan struct{} // guarded by mu; nil, or closed once bytes is down to waterline
+	waterline  int           // guarded by mu
+	progressed uint64        // guarded by mu; all bytes ever written
 }
 
 // frameCost is what a waiting frame takes beside its bytes: its place in the list.
@@ -144,6 +145,7 @@ func (q *queue) pause() {
 // advance takes n bytes off the front and returns how many frames that completed. It is called
 // with q.mu held.
 func (q *queue) advance(n int) (frames int) {
+	q.progressed += uint64(n)
 	for q.frames != nil && n > 0 {
 		first := len(q.frames.waiting()[0])
 		if n < first-q.offset {
@@ -181,15 +183,22 @@ func (q *queue) fail(why broker.Reason) (dropped int) {
 }
 
 // await returns a channel that is closed once no more than level bytes wait, or nil when that is
-// so now. There is one waiter at a time.
-func (q *queue) await(level int) <-chan struct{} {
+// so now, and how many bytes were written by now. There is one waiter at a time.
+func (q *queue) await(level int) (drained <-chan struct{}, written uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.bytes <= level {
-		return nil
+		return nil, q.progressed
 	}
 	q.waiter, q.waterline = make(chan struct{}), level
-	return q.waiter
+	return q.waiter, q.progressed
+}
+
+// progress returns how many bytes were written by now.
+func (q *queue) progress() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.progressed
 }
 
 // tellWaiter is called with q.mu held.

@@ -144,7 +144,7 @@ func TestQueueFail(t *testing.T) {
 	q := &queue{limit: 1000}
 	q.push([]byte("aaaa"))
 	q.push([]byte("bbbb"))
-	wait := q.await(0)
+	wait, _ := q.await(0)
 	if dropped := q.fail(WriteFailed); dropped != 2 || q.size() != 0 || q.reason() != WriteFailed {
 		t.Errorf("dropped %d, %d bytes left, reason %s", dropped, q.size(), q.reason())
 	}
@@ -165,7 +165,7 @@ func TestQueueAwait(t *testing.T) {
 		q.push([]byte("x"))
 	}
 	level := 5 * (1 + frameCost)
-	wait := q.await(level)
+	wait, _ := q.await(level)
 	scratch := make([]byte, 2) // two frames at a time
 	for n, left := 0, 10; left > 5; left -= n {
 		select {
@@ -178,11 +178,11 @@ func TestQueueAwait(t *testing.T) {
 	}
 	q.next(2, scratch, false)
 	<-wait
-	if q.await(level) != nil {
+	if wait, _ := q.await(level); wait != nil {
 		t.Error("waits for what is so already")
 	}
 	// Dropping what waits also makes room.
-	wait = q.await(0)
+	wait, _ = q.await(0)
 	q.pause()
 	q.seal("x", nil, true, func() {})
 	<-wait

@@ -89,7 +89,7 @@ type gate struct {
 
 func newGate(h *harness, cfg *Config) *gate {
 	g := &gate{History: h.memory, entered: make(chan struct{}), release: make(chan struct{})}
-	player, err := replay.New(replay.Config{History: g, Window: time.Hour})
+	player, err := replay.New(replay.Config{History: g, Window: time.Hour, Registerer: h.registry})
 	if err != nil {
 		h.tb.Fatal(err)
 	}
@@ -159,21 +159,37 @@ func TestGateOverflow(t *testing.T) {
 func TestGap(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		reason   string
-		position func(h *harness, p broker.Position) string
+		name, reason string
+		position     func(h *harness, p broker.Position) string
 	}{
-		{"invalid", func(*harness, broker.Position) string { return "whatever" }},
-		{"reset", func(_ *harness, p broker.Position) string { p.Epoch = "other"; return p.String() }},
-		{"ahead", func(_ *harness, p broker.Position) string { p.Serial += 100; return p.String() }},
-		{"expired", func(h *harness, p broker.Position) string { h.memory.Forget("1", p.Serial+1); return p.String() }},
-		{"too_far", func(h *harness, p broker.Position) string {
+		{"nothing", "invalid", func(*harness, broker.Position) string { return "" }},
+		{"no position", "invalid", func(*harness, broker.Position) string { return "whatever" }},
+		{"cut", "invalid", func(_ *harness, p broker.Position) string { s := p.String(); return s[:strings.LastIndex(s, "-")] }},
+		{"absurd length", "invalid", func(_ *harness, p broker.Position) string { return p.String() + strings.Repeat("0", 50_000) }},
+		{"other version", "invalid", func(_ *harness, p broker.Position) string { return "2" + p.String()[1:] }},
+		{"other life", "reset", func(_ *harness, p broker.Position) string { p.Epoch = "other"; return p.String() }},
+		{"other app", "reset", func(h *harness, _ broker.Position) string {
+			e := &broker.Event{App: "2", Channel: "orders", Name: "e"}
+			if err := h.node.Publish(context.Background(), e); err != nil {
+				h.tb.Fatal(err)
+			}
+			return e.Position.String()
+		}},
+		{"serial given out again", "reset", func(_ *harness, p broker.Position) string { p.Time--; return p.String() }},
+		{"ahead", "ahead", func(_ *harness, p broker.Position) string { p.Serial += 100; return p.String() }},
+		{"unavailable", "unavailable", func(h *harness, p broker.Position) string {
+			h.history.FailAt(1)
+			return p.String()
+		}},
+		{"expired", "expired", func(h *harness, p broker.Position) string { h.memory.Forget("1", p.Serial+1); return p.String() }},
+		{"too far", "too_far", func(h *harness, p broker.Position) string {
 			for range 1001 {
 				h.publish("orders", "many", "{}")
 			}
 			return p.String()
 		}},
 	} {
-		t.Run(test.reason, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				h := start(t, nil)
@@ -198,17 +214,20 @@ func TestGap(t *testing.T) {
 	}
 }
 
+// noMemory gives a harness a medium that has none.
+func noMemory(h *harness, cfg *Config) {
+	h.log.Log = brokertest.NewCarrier()
+	player, err := replay.New(replay.Config{})
+	if err != nil {
+		h.tb.Fatal(err)
+	}
+	cfg.Replay, cfg.Cache = player, nil
+}
+
 // A medium without memory announces so, and no frame carries a position.
 func TestNoMemory(t *testing.T) {
 	t.Parallel()
-	h := start(t, func(h *harness, cfg *Config) {
-		h.log.Log = brokertest.NewCarrier()
-		player, err := replay.New(replay.Config{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg.Replay = player
-	})
+	h := start(t, noMemory)
 	c := h.open("/app/key?protocol=7&replay=1", nil)
 	if f := c.established(); !strings.Contains(f.text(t), `"replay":{"version":1,"window_seconds":0}`) {
 		t.Errorf("first frame: %s", f.Data)
@@ -267,7 +286,7 @@ func TestResumeAndRewind(t *testing.T) {
 	h := start(t, nil)
 	c := h.dial("")
 	for _, more := range []string{
-		`"resume":{"position":"x"},"rewind":{"count":5}`, `"rewind":{"count":5}`,
+		`"resume":{"position":"x"},"rewind":{"count":5}`, `"rewind":{"count":0}`, `"rewind":{}`,
 		`"resume":7`, `"resume":{}`, `"resume":{"position":"x","socket_id":"y"}`,
 	} {
 		c.sendSubscribe("orders", "", more)
@@ -276,7 +295,7 @@ func TestResumeAndRewind(t *testing.T) {
 		}
 	}
 	if f := c.subscribe("orders"); f.Position == "" {
-		t.Error("rewind did not opt in")
+		t.Error("a wrong rewind did not opt in")
 	}
 }
 
@@ -332,10 +351,20 @@ func TestReplayToNobody(t *testing.T) {
 	})
 }
 
-// Publishers against a client that comes and goes: every event once, in order.
+// Publishers against a client that comes and goes: every event once, in order, whether what it missed
+// comes from memory, the log, or now one, now the other.
 func TestSeamUnderLoad(t *testing.T) {
 	t.Parallel()
-	h := start(t, nil)
+	for name, window := range map[string]int{"from memory": 10_000, "half from memory": 16, "from the log": -1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			seamUnderLoad(t, start(t, func(h *harness, _ *Config) { h.window = window }))
+		})
+	}
+}
+
+func seamUnderLoad(t *testing.T, h *harness) {
+	t.Helper()
 	const events, visits = 600, 40
 	c := h.dial("&replay=1")
 	position := c.subscribe("orders").Position

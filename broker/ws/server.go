@@ -27,6 +27,7 @@ type Server struct {
 	next      atomic.Uint32 // picks the flusher of the next connection
 	recall    *recall
 	misses    misses
+	histories broker.Buckets[broker.SocketID] // questions for history, by connection
 
 	wake chan struct{} // sessions are waiting
 	gone chan struct{} // the last connection may have gone

@@ -34,6 +34,7 @@ type session struct {
 
 	deadline uint32        // by the heartbeat's clock, when it must have authorised; 0 for never
 	standing atomic.Uint32 // whether it has: pending, vouched or expired
+	waitFrom uint32        // by the heartbeat's clock, when it may wait for the node's cursor again
 }
 
 // The standings of a session. It leaves the first once, for one of the others.
@@ -150,6 +151,9 @@ func (s *session) handle(ctx context.Context, message []byte) {
 	case pusher.EventSignIn:
 		received.WithLabelValues("signin").Inc()
 		s.signIn(ctx, f)
+	case pusher.EventHistory:
+		received.WithLabelValues("history").Inc()
+		s.history(ctx, f)
 	default:
 		if isClientEvent(f.Event) {
 			received.WithLabelValues("client_event").Inc()
@@ -171,24 +175,33 @@ func (s *session) complain(code pusher.Code, message string) {
 
 // room waits until the queue has room for n more bytes that the client asked for itself: an answer
 // of any size must not look like a client that doesn't read. The reader waits, so the client's next
-// message does too. A client that takes nothing while an answer waits is too slow all the same.
-func (s *session) room(ctx context.Context, n int) {
+// message does too. A client that takes nothing for a while is too slow all the same. room reports
+// false when there won't be any.
+func (s *session) room(ctx context.Context, n int) bool {
 	limit := s.conn.queue.limit
 	if s.conn.queue.size()+n+frameCost <= limit/2 {
-		return
+		return true
 	}
-	drained := s.conn.queue.await(max(0, min(limit/4, limit-n-frameCost)))
-	if drained == nil {
-		return
-	}
-	patience := time.NewTimer(s.server.cfg.PongTimeout)
+	patience := time.NewTicker(s.server.cfg.PongTimeout)
 	defer patience.Stop()
-	select {
-	case <-drained:
-		// It takes what we send, so it lives, even if nobody has time to hear it.
-		s.conn.heard.Store(s.conn.clock.Load())
-	case <-ctx.Done():
-	case <-patience.C:
-		s.Close(SlowReader)
+	for {
+		drained, written := s.conn.queue.await(max(0, min(limit/4, limit-n-frameCost)))
+		if drained == nil {
+			return true
+		}
+		select {
+		case <-drained:
+			// It takes what we send, so it lives, even if nobody has time to hear it.
+			s.conn.heard.Store(s.conn.clock.Load())
+			return true
+		case <-ctx.Done():
+			return false
+		case <-patience.C:
+			if s.conn.queue.progress() == written {
+				s.Close(SlowReader)
+				return false
+			}
+			s.conn.heard.Store(s.conn.clock.Load())
+		}
 	}
 }

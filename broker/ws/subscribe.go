@@ -12,11 +12,11 @@ import (
 )
 
 // subscribe joins the client to a channel. The order of effects: authorised, registered with the
-// feed (from here on the gate holds what is published), present, replayed up to the seam,
-// answered, and live. The node learns of nothing before the client has shown that it may.
+// feed (from here on the gate holds what is published), present, what it missed read up to the seam,
+// answered, replayed, and live. The node learns of nothing before the client has shown that it may.
 func (s *session) subscribe(ctx context.Context, f pusher.Frame) {
 	q, err := f.Subscribe()
-	if q.Resume != nil || q.Rewind || errors.Is(err, pusher.ErrResume) {
+	if q.Resume != nil || q.Rewind != nil || errors.Is(err, pusher.ErrResume) {
 		s.positioned.Store(true)
 	}
 	if err != nil && q.Channel == "" {
@@ -36,18 +36,12 @@ func (s *session) subscribe(ctx context.Context, f pusher.Frame) {
 			member, err = s.authorise(ctx, q)
 		}
 	}
-	if err == nil && q.Rewind {
-		err = errRewind
-	}
 	if err != nil {
 		s.refuse(q.Channel, err)
 		return
 	}
 	s.join(ctx, q, member)
 }
-
-// errRewind refuses what this server can't do.
-var errRewind = errors.New("rewind is not supported")
 
 // checkSubscriptions says whether the client may have one more channel.
 func (s *session) checkSubscriptions() error {
@@ -98,8 +92,12 @@ var (
 
 // join registers the client, and answers it with what it asked for. What a cache channel's last event
 // is, is asked after the client is registered: an event that comes after it then comes through the
-// gate. That last event can be newer than the seam, and is where the subscription begins then.
+// gate. That last event can be newer than the seam, and is where the subscription begins then. The
+// gate of a client that couldn't be sent its whole answer stays closed: nothing may look like the rest.
 func (s *session) join(ctx context.Context, q pusher.Subscribe, member *broker.Member) {
+	if q.Resume != nil {
+		s.reach(ctx, q.Resume)
+	}
 	sub, seam, err := s.feed.Subscribe(q.Channel, s.id, s)
 	if err != nil {
 		s.Close(broker.TailBroken)
@@ -111,26 +109,20 @@ func (s *session) join(ctx context.Context, q pusher.Subscribe, member *broker.M
 		s.refuse(q.Channel, err)
 		return
 	}
-	s.subs.add(joined{sub: sub, member: member})
+	s.subs.add(joined{sub: sub, member: member, begin: seam})
 	kind := pusher.KindOf(q.Channel)
 	if kind.NeedsAuth() && !s.vouch() {
 		return
 	}
-	var missed replay.Result
+	var past replay.Result
 	a := pusher.Answer{Channel: q.Channel, Members: there.Members}
-	if q.Resume != nil {
-		missed = s.server.cfg.Replay.Replay(ctx, replay.Request{
-			App:          s.app.ID,
-			Channel:      q.Channel,
-			Position:     q.Resume.Position,
-			Seam:         seam,
-			Socket:       q.Resume.Socket,
-			ClientEvents: s.app.ReplayClientEvents,
-		})
-		a.Resumed = &pusher.Resumed{Recovered: missed.Reason == "", Count: len(missed.Events), Reason: string(missed.Reason)}
+	if q.Resume != nil || q.Rewind != nil {
+		past = s.past(ctx, q, seam)
+		a.Resumed = &pusher.Resumed{Recovered: past.Reason == "", Count: len(past.Events), Reason: string(past.Reason)}
 	}
-	// Who has recovered has the channel's last event, and where it was told of it, too.
-	caches := kind.Cache() && (q.Resume == nil || missed.Reason != "")
+	// Who has recovered has the channel's last event, and so has who got any by rewind.
+	recovered := q.Resume != nil && past.Reason == ""
+	caches := kind.Cache() && !recovered && len(past.Events) == 0
 	var last *broker.Delivery
 	begin := seam
 	if caches {
@@ -138,19 +130,23 @@ func (s *session) join(ctx context.Context, q pusher.Subscribe, member *broker.M
 	}
 	if last != nil {
 		begin = later(seam, last.Event.Position)
+		s.subs.began(q.Channel, begin)
 	}
 	if s.positioned.Load() {
 		a.Position = begin
 	}
-	s.answer(ctx, textFrame(pusher.AppendSubscriptionSucceeded(reserve(256), a)))
-	if q.Resume != nil {
-		s.replay(ctx, q.Channel, begin, missed)
+	whole := s.answer(ctx, textFrame(pusher.AppendSubscriptionSucceeded(reserve(256), a)))
+	if whole && a.Resumed != nil {
+		whole = s.replay(ctx, q.Channel, begin, past)
 	}
 	switch {
-	case last != nil:
-		s.answer(ctx, last.Encoded(s.form(), encodeDelivery))
-	case caches:
-		s.answer(ctx, textFrame(pusher.AppendCacheMiss(reserve(128), q.Channel)))
+	case whole && last != nil:
+		whole = s.answer(ctx, last.Encoded(s.form(), encodeDelivery))
+	case whole && caches:
+		whole = s.answer(ctx, textFrame(pusher.AppendCacheMiss(reserve(128), q.Channel)))
+	}
+	if !whole {
+		return
 	}
 	if begin != seam {
 		sub.OpenAfter(there.Serial, begin)
@@ -168,22 +164,14 @@ func later(seam, p broker.Position) broker.Position {
 	return seam
 }
 
-// replay sends what the client missed, or says that it can't be had.
-func (s *session) replay(ctx context.Context, ch broker.Channel, seam broker.Position, missed replay.Result) {
-	if missed.Reason != "" {
-		s.answer(ctx, textFrame(pusher.AppendGap(reserve(256), ch, string(missed.Reason), seam)))
-		return
+// answer queues a frame that the client asked for, when there is room for it. It reports false when
+// that won't be: the session is closed or about to end.
+func (s *session) answer(ctx context.Context, frame []byte) bool {
+	if !s.room(ctx, len(frame)) {
+		return false
 	}
-	for _, e := range missed.Events {
-		s.answer(ctx, encodeDelivery(&broker.Delivery{Event: e}, broker.Positioned))
-	}
-	s.answer(ctx, textFrame(pusher.AppendReplayed(reserve(256), ch, len(missed.Events), seam)))
-}
-
-// answer queues a frame that the client asked for, when there is room for it.
-func (s *session) answer(ctx context.Context, frame []byte) {
-	s.room(ctx, len(frame))
 	s.send(frame)
+	return !s.conn.queue.closed()
 }
 
 // refuse answers a subscribe that is not accepted. The connection and its other subscriptions stay.
@@ -204,7 +192,7 @@ func refusal(err error) pusher.Refusal {
 	case errors.Is(err, pusher.ErrChannelName):
 		return pusher.NameInvalid
 	case errors.Is(err, pusher.ErrChannelData), errors.Is(err, pusher.ErrResume),
-		errors.Is(err, errNoMember), errors.Is(err, errRewind):
+		errors.Is(err, errNoMember):
 		return pusher.DataInvalid
 	}
 	return pusher.Unauthorized
@@ -259,6 +247,9 @@ func (s *session) leave() {
 type joined struct {
 	sub    *broker.Subscription
 	member *broker.Member // who the client is there; nil unless it is a presence channel
+
+	// begin is where the subscription begins, as the client is told: what comes after it is live.
+	begin broker.Position
 }
 
 // subscriptions are the channels of one client. Most clients have a few, for which going through
@@ -305,6 +296,13 @@ func (s *subscriptions) add(j joined) {
 		return
 	}
 	s.index[j.sub.Channel()] = len(s.list) - 1
+}
+
+// began notes where the subscription to a channel begins.
+func (s *subscriptions) began(ch broker.Channel, begin broker.Position) {
+	if i, ok := s.place(ch); ok {
+		s.list[i].begin = begin
+	}
 }
 
 // remove takes a channel out; the last one takes its place.

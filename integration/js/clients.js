@@ -178,6 +178,7 @@ module.exports = {
   masterKey,
   next,
   once,
+  patience,
   recorded,
   required,
   subscribed,

@@ -68,6 +68,9 @@ type AppSettings struct {
 	// CacheTTL is how long a cache channel's last event is given to new subscribers. Default 30m.
 	CacheTTL Duration `yaml:"cache_ttl" default:"30m"`
 
+	// Retention bounds what the app's stream remembers.
+	Retention RetentionConfig `yaml:"retention"`
+
 	// Webhooks are where the app's backend is told what happened. Default: nowhere.
 	Webhooks []WebhookConfig `yaml:"webhooks"`
 
@@ -98,6 +101,17 @@ type WebhookConfig struct {
 
 	// Batch puts several events into one request. Default false.
 	Batch Switch `yaml:"batch" default:"false"`
+}
+
+// RetentionConfig bounds what an app's stream remembers, where that is to differ from [StreamsConfig].
+// A change takes effect at once, and positions stay good.
+type RetentionConfig struct {
+	// MaxAge is how long an event is remembered. Default: as the streams; none for ever.
+	MaxAge Duration `yaml:"max_age" none:"yes"`
+	// MaxBytes bounds the stream on disk. Default: as the streams.
+	MaxBytes Size `yaml:"max_bytes" none:"yes"`
+	// MaxEvents bounds its events. Default: as the streams.
+	MaxEvents Count `yaml:"max_events" none:"yes"`
 }
 
 // LimitsConfig bounds an app; the defaults are Pusher's.

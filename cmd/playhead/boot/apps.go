@@ -52,6 +52,11 @@ func (c *AppSettings) settle(app *broker.App) {
 	app.AllowedOrigins = c.AllowedOrigins
 	app.AuthorizedConnections = max(time.Duration(c.AuthorizedConnections), 0) // its 0 is none
 	app.CacheTTL = max(time.Duration(c.CacheTTL), 0)
+	app.Retention = broker.Retention{
+		Age:    time.Duration(c.Retention.MaxAge),
+		Bytes:  int64(c.Retention.MaxBytes),
+		Events: int64(c.Retention.MaxEvents),
+	}
 	app.Limits = c.Limits.limits()
 	for _, w := range c.Webhooks {
 		app.Webhooks = append(app.Webhooks, w.endpoint())

@@ -3,15 +3,18 @@ package boot
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/playhead/playhead/broker"
+	"github.com/playhead/playhead/broker/page"
 	"github.com/playhead/playhead/broker/presence"
 	"github.com/playhead/playhead/broker/rest"
 	"github.com/playhead/playhead/broker/webhook"
 	"github.com/playhead/playhead/broker/ws"
 	"github.com/playhead/playhead/replay"
+	"github.com/playhead/playhead/replay/js"
 	"github.com/playhead/playhead/streams"
 )
 
@@ -53,11 +56,15 @@ func (n *Node) assemble(ctx context.Context, s *stack) error {
 // open starts the node over its medium, and the doors.
 func (n *Node) open(s *stack, medium *streams.Streams) error {
 	node, err := broker.New(broker.Config{
-		Log:        medium,
-		Linger:     time.Duration(n.cfg.Feed.Linger),
-		GateBytes:  int(n.cfg.Feed.GateBytes),
-		Logger:     n.logger,
-		Registerer: n.registry,
+		Log:       medium,
+		Linger:    time.Duration(n.cfg.Feed.Linger),
+		GateBytes: int(n.cfg.Feed.GateBytes),
+		// The window is never to remember what the log has forgotten.
+		WindowEvents: int(least(n.cfg.Feed.WindowEvents, n.cfg.Streams.MaxEvents)),
+		WindowBytes:  int(least(n.cfg.Feed.WindowBytes, n.cfg.Streams.MaxBytes)),
+		WindowAge:    time.Duration(n.cfg.Streams.MaxAge),
+		Logger:       n.logger,
+		Registerer:   n.registry,
 	})
 	if err != nil {
 		return err
@@ -75,12 +82,14 @@ func (n *Node) open(s *stack, medium *streams.Streams) error {
 	}
 	s.start("presence", members.Run)
 	replayer, err := replay.New(replay.Config{
-		History:    medium,
-		Window:     n.cfg.Streams.window(),
-		MaxEvents:  int(n.cfg.Replay.MaxEvents),
-		MaxBytes:   int(n.cfg.Replay.MaxBytes),
-		Logger:     n.logger,
-		Registerer: n.registry,
+		History:     medium,
+		Window:      n.cfg.Streams.window(),
+		MaxEvents:   int(n.cfg.Replay.MaxEvents),
+		MaxBytes:    int(n.cfg.Replay.MaxBytes),
+		Concurrency: int(n.cfg.Replay.Concurrency),
+		WaitTimeout: time.Duration(n.cfg.Replay.WaitTimeout),
+		Logger:      n.logger,
+		Registerer:  n.registry,
 	})
 	if err != nil {
 		return err
@@ -113,6 +122,7 @@ func (n *Node) open(s *stack, medium *streams.Streams) error {
 		Node:           node,
 		Presence:       members,
 		Cache:          medium,
+		History:        replayer,
 		MaxBodyBytes:   int(n.cfg.HTTP.MaxBodyBytes),
 		PublishTimeout: time.Duration(n.cfg.HTTP.PublishTimeout),
 		Logger:         n.logger,
@@ -122,12 +132,17 @@ func (n *Node) open(s *stack, medium *streams.Streams) error {
 		return err
 	}
 	s.start("doors", sockets.Run)
-	r := &root{sockets: sockets, api: api, health: n.health(), limiter: newLimiter(&n.cfg, n.registry), logger: n.logger}
+	r := &root{sockets: sockets, api: api, module: js.Handler(), health: n.health(), limiter: newLimiter(&n.cfg, n.registry), logger: n.logger}
+	if n.cfg.Environment != production {
+		if r.page, err = n.page(node); err != nil {
+			return err
+		}
+	}
 	srv := n.cfg.HTTP.server(r, n.logger)
 	s.start("HTTP server", serve(srv, n.doors))
 	s.push("stop accepting", stopServing(srv, time.Duration(n.cfg.Shutdown.Timeout)/3))
 	s.push("close sessions", within(time.Duration(n.cfg.Shutdown.Timeout)/2, sockets.Drain))
-	s.start("configuration", n.reloader(hooks, node).run)
+	s.start("configuration", n.reloader(hooks, node, medium).run)
 	n.serving.Store(true)
 	s.push("not ready", func(context.Context) error {
 		n.serving.Store(false)
@@ -163,6 +178,7 @@ func (n *Node) connect(s *stack) (*streams.Streams, error) {
 		MaxAge:        time.Duration(n.cfg.Streams.MaxAge),
 		MaxBytes:      int64(n.cfg.Streams.MaxBytes),
 		MaxMsgs:       int64(n.cfg.Streams.MaxEvents),
+		Retention:     n.retention,
 		Duplicates:    time.Duration(n.cfg.Streams.DuplicateWindow),
 		AppendTimeout: time.Duration(n.cfg.Streams.AppendTimeout),
 		Sync:          sync,
@@ -171,6 +187,23 @@ func (n *Node) connect(s *stack) (*streams.Streams, error) {
 		Logger:        n.logger,
 		Registerer:    n.registry,
 	})
+}
+
+// retention is what an app's stream is to remember.
+func (n *Node) retention(id broker.AppID) broker.Retention {
+	app, err := n.apps.ByID(context.Background(), id) // looks at what is in memory
+	if err != nil {
+		return broker.Retention{} // it is gone; its stream stays as the streams' own bounds have it
+	}
+	return app.Retention
+}
+
+// least is how much the window may hold: no more than the log. Without a bound there is no window.
+func least[N Count | Size](window, log N) N {
+	if window == None || log == None {
+		return window
+	}
+	return min(window, log)
 }
 
 // hooks makes what tells backends of what happens here.
@@ -202,8 +235,19 @@ func (n *Node) hooks(medium *streams.Streams) (*webhook.Webhooks, error) {
 	})
 }
 
+// page makes the test page, which is the first app's.
+func (n *Node) page(node *broker.Node) (http.Handler, error) {
+	return page.New(page.Config{
+		Apps:           n.apps,
+		App:            n.cfg.apps()[0].ID,
+		Publisher:      node,
+		PublishTimeout: time.Duration(n.cfg.HTTP.PublishTimeout),
+		Logger:         n.logger,
+	})
+}
+
 // reloader makes what reads the configuration again.
-func (n *Node) reloader(hooks *webhook.Webhooks, node *broker.Node) *reloader {
+func (n *Node) reloader(hooks *webhook.Webhooks, node *broker.Node, medium *streams.Streams) *reloader {
 	return &reloader{
 		source:   n.cfg.Source,
 		hangup:   n.cfg.Hangup,
@@ -211,6 +255,7 @@ func (n *Node) reloader(hooks *webhook.Webhooks, node *broker.Node) *reloader {
 		apps:     n.apps,
 		webhooks: hooks,
 		node:     node,
+		streams:  medium,
 		logger:   n.logger,
 		metrics:  newReloadMetrics(n.registry),
 	}

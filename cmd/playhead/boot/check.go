@@ -42,7 +42,14 @@ func (l *loader) check(c *Config) {
 	}
 	l.checkProxies(c)
 	l.checkApps(c)
+	if c.Environment == production && c.forDevelopment() {
+		l.problem("%s: production, with a secret that everybody knows (app-secret); set PLAYHEAD_DEFAULT_APP_ID, _KEY and _SECRET, or apps",
+			l.at("environment"))
+	}
 }
+
+// production is the environment of people who didn't come to try things.
+const production = "production"
 
 // checkProxies checks how clients' addresses are found.
 func (l *loader) checkProxies(c *Config) {

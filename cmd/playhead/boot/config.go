@@ -20,6 +20,10 @@ type Config struct {
 	// Port is the port for both. Default 6001; 0 in the text picks a free one.
 	Port Port `yaml:"port" env:"PORT" default:"6001"`
 
+	// Environment is development, which serves the test page at /client/, or production, which
+	// doesn't, and refuses credentials that everybody knows. Default "development".
+	Environment string `yaml:"environment" env:"ENVIRONMENT" default:"development" oneof:"development production"`
+
 	// DataDir is the folder that holds the streams. It is made when it isn't there and
 	// belongs to one process at a time. Deleting it forgets every event, and clients that
 	// return are told reset. Default "./data".
@@ -131,7 +135,7 @@ type StreamsConfig struct {
 	AppendTimeout Duration `yaml:"append_timeout" env:"STREAMS_APPEND_TIMEOUT" default:"10s"`
 }
 
-// ReplayConfig bounds what a returning client is sent per channel.
+// ReplayConfig is about returning clients: what one is sent per channel, and how many at a time.
 type ReplayConfig struct {
 	// MaxEvents is the most events of one replay; beyond it the client is told too_far and
 	// refetches its state. Default 1,000.
@@ -139,6 +143,14 @@ type ReplayConfig struct {
 
 	// MaxBytes is the most data of one replay. Default 1MiB.
 	MaxBytes Size `yaml:"max_bytes" env:"REPLAY_MAX_BYTES" default:"1MiB"`
+
+	// Concurrency is how many replays read the log at a time. More don't make a storm of returning
+	// clients shorter, they only slow down publishing. Default 2.
+	Concurrency Count `yaml:"concurrency" env:"REPLAY_CONCURRENCY" default:"2"`
+
+	// WaitTimeout is how long a returning client may wait for its turn before it is told
+	// unavailable. Default 1m.
+	WaitTimeout Duration `yaml:"wait_timeout" env:"REPLAY_WAIT_TIMEOUT" default:"1m"`
 }
 
 // FeedConfig is about an app in use on the node.
@@ -150,6 +162,12 @@ type FeedConfig struct {
 	// GateBytes bounds what one subscription holds back while its replay is under way; over
 	// it the session is closed and comes back. Default 1MiB.
 	GateBytes Size `yaml:"gate_bytes" env:"FEED_GATE_BYTES" default:"1MiB"`
+
+	// WindowBytes and WindowEvents bound the newest events that are kept in memory per app in use,
+	// so that most clients are back without a look at the log. Default 16MiB and 100,000; either of
+	// them none keeps nothing.
+	WindowBytes  Size  `yaml:"window_bytes" env:"FEED_WINDOW_BYTES" default:"16MiB" none:"yes"`
+	WindowEvents Count `yaml:"window_events" env:"FEED_WINDOW_EVENTS" default:"100000" none:"yes"`
 }
 
 // WebSocketConfig is about the clients' connections.

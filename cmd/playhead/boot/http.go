@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/playhead/playhead/broker/page"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -59,6 +60,8 @@ func stopServing(srv *http.Server, most time.Duration) func(context.Context) err
 type root struct {
 	sockets http.Handler // /app/…
 	api     http.Handler // /apps/… and /users/…
+	page    http.Handler // /client/…; nil in production
+	module  http.Handler // /replay.js and what belongs to it
 	health  *health
 	limiter *limiter
 	logger  *slog.Logger
@@ -75,6 +78,10 @@ func (r *root) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		if r.limiter.admits(&r.limiter.api, w, req) {
 			r.api.ServeHTTP(w, req)
 		}
+	case r.page != nil && (strings.HasPrefix(path, page.Path) || path+"/" == page.Path):
+		r.page.ServeHTTP(w, req)
+	case strings.HasPrefix(path, "/replay."):
+		r.module.ServeHTTP(w, req)
 	case r.health.answers(path):
 		r.health.ServeHTTP(w, req)
 	default:

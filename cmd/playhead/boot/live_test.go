@@ -3,6 +3,7 @@ package boot
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/playhead/playhead/broker"
+	"github.com/playhead/playhead/broker/pusher"
 )
 
 // live is a running node whose configuration is a file that the test changes.
@@ -63,6 +66,30 @@ func (l *live) publish(t *testing.T, app, key, secret string) error {
 	return Publish(t.Context(), Config{}, PublishConfig{
 		URL: l.url(""), AppID: app, Key: key, Secret: secret, Channel: "c", Event: "e", Data: "d", Output: io.Discard,
 	})
+}
+
+// oldest is where the log of app a begins, as its history says.
+func (l *live) oldest(t *testing.T) broker.Position {
+	t.Helper()
+	q := pusher.Request{Method: http.MethodGet, Path: "/apps/a/channels/c/history", RawQuery: "limit=1"}
+	query, err := q.Sign(broker.Credential{Key: "ka", Secret: "s"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.Get(l.url(q.Path + "?" + query))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var page struct{ Oldest struct{ Position string } }
+	if err := json.NewDecoder(resp.Body).Decode(&page); err != nil {
+		t.Fatalf("history: %s: %v", resp.Status, err)
+	}
+	p, err := broker.ParsePosition(page.Oldest.Position)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // joined connects with a key and subscribes to the channel c.
@@ -294,4 +321,49 @@ func TestSlowRequests(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The test page signs for whoever opens it, so it is for development only.
+func TestTestPage(t *testing.T) {
+	t.Parallel()
+	for environment, want := range map[string]int{"development": http.StatusOK, "production": http.StatusNotFound} {
+		t.Run(environment, func(t *testing.T) {
+			t.Parallel()
+			l := fromFile(t, "environment: "+environment+"\napps: [{id: a, key: ka, secret: s}]\n")
+			for _, path := range []string{"/client/", "/client/config.json"} {
+				resp, err := http.Get(l.url(path))
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+				if resp.StatusCode != want {
+					t.Errorf("%s: %s, want %d", path, resp.Status, want)
+				}
+			}
+		})
+	}
+}
+
+// What an app's stream remembers changes with the configuration, and the positions stay good.
+func TestRetentionOfARunningNode(t *testing.T) {
+	t.Parallel()
+	const app = "apps: [{id: a, key: ka, secret: s%s}]\n"
+	l := fromFile(t, fmt.Sprintf(app, ""))
+	for range 10 {
+		if err := l.publish(t, "a", "ka", "s"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := l.oldest(t)
+	if before.Serial != 1 {
+		t.Errorf("the stream begins at %d, want 1", before.Serial)
+	}
+	l.become(t, fmt.Sprintf(app, ", retention: {max_events: 3}"), taken)
+	await(t, "the stream to begin at 8", func() bool {
+		now := l.oldest(t)
+		if now.Epoch != before.Epoch {
+			t.Fatalf("epoch %s became %s", before.Epoch, now.Epoch)
+		}
+		return now.Serial == 8
+	})
 }

@@ -204,6 +204,8 @@ func TestLoadBadFiles(t *testing.T) {
 		"header":       {"default_app: {webhooks: [{url: 'http://x', headers: {a: [b]}}]}", `playhead.yml:1: default_app.webhooks[0].headers.a must be a single value`},
 		"header twice": {"default_app: {webhooks: [{url: 'http://x', headers: {a: b, a: c}}]}", `playhead.yml:1: default_app.webhooks[0].headers.a: given twice`},
 		"own header":   {"default_app: {webhooks: [{url: 'http://x', headers: {x-pusher-key: b}}]}", `playhead.yml:1: default_app.webhooks[0]: headers: X-Pusher-Key is set by the protocol`},
+		"no secret":    {"environment: production", `playhead.yml:1: environment: production, with a secret that everybody knows (app-secret); set PLAYHEAD_DEFAULT_APP_ID, _KEY and _SECRET, or apps`},
+		"environment":  {"environment: staging", `playhead.yml:1: environment: unknown value "staging"; known: development, production`},
 		"no limit":     {"apps: [{id: a, key: k, secret: s, limits: {data_bytes: none}}]", `playhead.yml:1: apps[0].limits.data_bytes: must be more than 0`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -230,6 +232,7 @@ func TestLoadAppSettings(t *testing.T) {
   allowed_origins: [https://a.example, "*.b.example"]
   authorized_connections: 30s
   cache_ttl: 5m
+  retention: {max_age: 48h, max_bytes: 2GiB, max_events: none}
   webhooks:
     - {url: "http://h/1", name: one, headers: {A: b}, events: [presence, client_event], channel_prefix: p-, channel_suffix: -s, batch: true}
     - url: http://h/2
@@ -241,6 +244,7 @@ func TestLoadAppSettings(t *testing.T) {
 		AllowedOrigins:        []string{"https://a.example", "*.b.example"},
 		AuthorizedConnections: 30 * time.Second,
 		CacheTTL:              5 * time.Minute,
+		Retention:             broker.Retention{Age: 48 * time.Hour, Bytes: 2 << 30, Events: -1},
 		Webhooks: []broker.Endpoint{
 			{Name: "one", URL: "http://h/1", Headers: map[string]string{"A": "b"}, Events: []string{"presence", "client_event"}, ChannelPrefix: "p-", ChannelSuffix: "-s", Batch: true},
 			{URL: "http://h/2", Events: []string{"member_added", "member_removed"}},
@@ -274,6 +278,9 @@ func TestLoadAppSettings(t *testing.T) {
 		"PLAYHEAD_DEFAULT_APP_ALLOWED_ORIGINS":                     "https://a.example, *.b.example",
 		"PLAYHEAD_DEFAULT_APP_AUTHORIZED_CONNECTIONS":              "30s",
 		"PLAYHEAD_DEFAULT_APP_CACHE_TTL":                           "5m",
+		"PLAYHEAD_DEFAULT_APP_RETENTION_MAX_AGE":                   "48h",
+		"PLAYHEAD_DEFAULT_APP_RETENTION_MAX_BYTES":                 "2GiB",
+		"PLAYHEAD_DEFAULT_APP_RETENTION_MAX_EVENTS":                "none",
 		"PLAYHEAD_DEFAULT_APP_LIMITS_CONNECTIONS":                  "1",
 		"PLAYHEAD_DEFAULT_APP_LIMITS_SUBSCRIPTIONS_PER_CONNECTION": "2",
 		"PLAYHEAD_DEFAULT_APP_LIMITS_BACKEND_EVENTS_PER_SECOND":    "3",

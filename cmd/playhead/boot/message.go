@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/playhead/playhead/broker/page"
 )
 
 // started is what the start message tells.
@@ -31,6 +33,9 @@ func (s *started) write(w io.Writer) error {
 	}
 	line("clients", "ws://%s/app/%s%s", s.clients, app.Credentials[0].Key, others)
 	line("HTTP API", "http://%s/apps/%s", s.clients, app.ID)
+	if s.cfg.Environment != production {
+		line("test page", "http://%s%s", s.clients, page.Path)
+	}
 	if s.metrics != "" {
 		line("metrics", "http://%s/metrics", s.metrics)
 	}

@@ -30,11 +30,18 @@ type reloader struct {
 	apps     *apps.Apps
 	webhooks interface{ Reload() error }
 	node     interface{ Retire(broker.AppID) }
+	streams  appStreams
 	logger   *slog.Logger
 	metrics  *reloadMetrics
 
 	taken   Config                // what was last taken; its apps are in use
 	retired map[broker.AppID]bool // apps that were in use and aren't any more, or are disabled
+}
+
+// appStreams are the streams of apps; [streams.Streams] are.
+type appStreams interface {
+	Adapt(ctx context.Context, apps ...broker.AppID) error
+	Forget(app broker.AppID)
 }
 
 // reloadMetrics are those of the configuration.
@@ -73,14 +80,14 @@ func (r *reloader) run(ctx context.Context) error {
 		select {
 		case <-r.hangup:
 			read = stateOf(r.source.path())
-			r.reload(true)
+			r.reload(ctx, true)
 		case <-look.C:
 			r.retire()
 			now := stateOf(r.source.path())
 			// A file that is still being written would be read too early.
 			if now.same(last) && !now.same(read) {
 				read = now
-				r.reload(false)
+				r.reload(ctx, false)
 			}
 			last = now
 		case <-ctx.Done():
@@ -114,7 +121,7 @@ func (s fileState) same(as fileState) bool {
 }
 
 // reload reads the configuration and takes its apps. asked says that somebody waits to hear of it.
-func (r *reloader) reload(asked bool) {
+func (r *reloader) reload(ctx context.Context, asked bool) {
 	cfg, changes, err := r.take()
 	if err != nil {
 		r.metrics.reads.WithLabelValues("refused").Inc()
@@ -132,7 +139,7 @@ func (r *reloader) reload(asked bool) {
 		if asked {
 			level = slog.LevelInfo
 		}
-		r.logger.Log(context.Background(), level, "configuration read again, no app has changed")
+		r.logger.Log(ctx, level, "configuration read again, no app has changed")
 		return
 	}
 	r.metrics.reads.WithLabelValues("taken").Inc()
@@ -142,6 +149,18 @@ func (r *reloader) reload(asked bool) {
 		r.logger.Warn("an app's credentials are known to everybody: for development only")
 	}
 	r.retire()
+	r.adapt(ctx, changes)
+}
+
+// adapt has the streams remember as much as the apps say now. What can't be changed at the moment is
+// changed when the stream is next opened.
+func (r *reloader) adapt(ctx context.Context, changes apps.Changes) {
+	if err := r.streams.Adapt(ctx, slices.Concat(changes.Added, changes.Changed)...); err != nil {
+		r.logger.Warn("not all streams could be given their new bounds", "err", err)
+	}
+	for _, app := range changes.Removed {
+		r.streams.Forget(app)
+	}
 }
 
 // take puts the apps of the configuration in the place of those there are. On an error nothing has

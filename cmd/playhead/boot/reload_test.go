@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -42,6 +43,25 @@ func (r *retiring) take() []broker.AppID {
 	return ids
 }
 
+// bounding records whose streams are given new bounds, and who is forgotten.
+type bounding struct {
+	mu                 sync.Mutex
+	adapted, forgotten []broker.AppID
+}
+
+func (b *bounding) Adapt(_ context.Context, apps ...broker.AppID) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.adapted = append(b.adapted, apps...)
+	return errors.New("the log is away") // which keeps nobody from the rest
+}
+
+func (b *bounding) Forget(app broker.AppID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.forgotten = append(b.forgotten, app)
+}
+
 // hooks count how often they are read again.
 type hooks struct {
 	reads int
@@ -60,6 +80,7 @@ type reloading struct {
 	hangups chan os.Signal
 	log     *logged
 	gone    *retiring
+	streams *bounding
 	hooks   *hooks
 }
 
@@ -72,7 +93,7 @@ func begin(t *testing.T) *reloading {
 	r := &reloading{
 		file:    filepath.Join(t.TempDir(), "playhead.yml"),
 		hangups: make(chan os.Signal, 1),
-		log:     &logged{}, gone: &retiring{}, hooks: &hooks{},
+		log:     &logged{}, gone: &retiring{}, streams: &bounding{}, hooks: &hooks{},
 	}
 	r.write(t, reload0)
 	source := Source{File: r.file, Getenv: func(string) string { return "" }}
@@ -85,7 +106,7 @@ func begin(t *testing.T) *reloading {
 		t.Fatal(err)
 	}
 	r.reloader = &reloader{
-		source: &source, hangup: r.hangups, start: cfg, apps: all, webhooks: r.hooks, node: r.gone,
+		source: &source, hangup: r.hangups, start: cfg, apps: all, webhooks: r.hooks, node: r.gone, streams: r.streams,
 		logger:  slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		metrics: newReloadMetrics(prometheus.NewRegistry()),
 	}
@@ -128,6 +149,29 @@ func (r *reloading) ids() (ids []string) {
 		ids = append(ids, id)
 	}
 	return ids
+}
+
+// An app's stream remembers what the app says now, at once.
+func TestReloadGivesStreamsTheirBounds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := begin(t)
+		r.write(t, "apps: [{id: a, key: ka, secret: s, retention: {max_age: 1h}}, {id: c, key: kc, secret: s}]\n")
+		r.hangup()
+		app, err := r.apps.ByID(t.Context(), "a")
+		if err != nil || app.Retention.Age != time.Hour {
+			t.Errorf("retention %+v, %v", app.Retention, err)
+		}
+		if diff := cmp.Diff([]broker.AppID{"c", "a"}, r.streams.adapted); diff != "" {
+			t.Errorf("adapted (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]broker.AppID{"b"}, r.streams.forgotten); diff != "" {
+			t.Errorf("forgotten (-want +got):\n%s", diff)
+		}
+		if !strings.Contains(r.log.String(), `"level":"WARN","msg":"not all streams could be given their new bounds","err":"the log is away"`) {
+			t.Errorf("log:\n%s", r.log)
+		}
+	})
 }
 
 func TestReload(t *testing.T) {
