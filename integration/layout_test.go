@@ -30,7 +30,7 @@ var places = []place{
 	{"integration", "whole nodes against real NATS, real Redis, real Pusher clients", []string{"cmd/playhead/boot"}},
 
 	{"cmd/playhead/boot", "assembles a node from its configuration, runs it, takes it apart again", []string{
-		"broker", "broker/pusher", "broker/ws", "broker/rest", "broker/presence", "broker/page", "broker/webhook", "broker/apps", "broker/page", "replay/js",
+		"broker", "broker/pusher", "broker/ws", "broker/rest", "broker/presence", "broker/page", "broker/webhook", "broker/apps", "replay/js",
 		"streams", "replay", "adapters/redis", "adapters/embedded",
 	}},
 
