@@ -75,8 +75,8 @@ func New(cfg Config) (*Streams, error) {
 }
 
 // Run appends until ctx ends, and returns when nothing is in flight any more. It also looks at the
-// streams now and then, for the metrics of what they hold. It may be called once. Appends made before it wait for it; those that are under way when it ends get
-// [broker.ErrClosed], and so do later ones.
+// streams now and then, for the metrics of what they hold. It may be called once. Appends made before
+// it wait for it; those that are under way when it ends get [broker.ErrClosed], and so do later ones.
 func (s *Streams) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()

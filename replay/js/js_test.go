@@ -89,16 +89,16 @@ func TestHandlerCompresses(t *testing.T) {
 	plain := get(t, http.MethodGet, "/replay.js", nil)
 	text := body(t, plain)
 	for accept, zipped := range map[string]bool{
-		"gzip":              true,
-		"br, GZIP":          true,
-		"gzip;q=0.5, br":    true,
+		"gzip":               true,
+		"br, GZIP":           true,
+		"gzip;q=0.5, br":     true,
 		"deflate, gzip; q=1": true,
-		"":                  false,
-		"br":                false,
-		"gzip;q=0":          false,
-		"gzip; q=0.000":     false,
-		"gzip;q=much":       false,
-		"x-gzipped":         false,
+		"":                   false,
+		"br":                 false,
+		"gzip;q=0":           false,
+		"gzip; q=0.000":      false,
+		"gzip;q=much":        false,
+		"x-gzipped":          false,
 	} {
 		r := get(t, http.MethodGet, "/replay.js", map[string]string{"Accept-Encoding": accept})
 		got := body(t, r)
