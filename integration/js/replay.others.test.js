@@ -40,8 +40,9 @@ test('Laravel Echo', () => withRoad(async (road) => {
   });
   try {
     withReplay(echo.connector.pusher);
-    const name = unique('orders');
-    for (const channel of [echo.channel(name), echo.private(name), echo.join(name)]) {
+    for (const join of ['channel', 'private', 'join']) {
+      const name = unique('orders');
+      const channel = echo[join](name);
       await once('subscription', (resolve) => channel.subscribed(resolve));
       const list = [];
       channel.listen('OrderShipped', ({ n }) => list.push(n));

@@ -115,6 +115,8 @@ for (const [name, build] of Object.entries(builds)) describe(name, { concurrency
       while (cuts === before) {
         await batch(n);
         n += 5;
+        // At full speed a second's wait to reconnect would be more than one replay may have.
+        await new Promise((resolve) => { setTimeout(resolve, 10); });
       }
     }
     road.cutAfter(Infinity);
