@@ -51,7 +51,7 @@ func refusal(err error) (status int, text string) {
 		return http.StatusBadRequest, err.Error()
 	case errors.Is(err, broker.ErrUnavailable), errors.Is(err, broker.ErrClosed),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return http.StatusServiceUnavailable, "Not stored, or perhaps not: the log is unavailable. Sending it again is safe."
+		return http.StatusServiceUnavailable, "Not stored, or perhaps not: the log is unavailable. Sent again it may come twice."
 	}
 	return http.StatusInternalServerError, "Internal server error"
 }

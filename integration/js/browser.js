@@ -47,7 +47,7 @@ after(async () => {
 });
 
 // withBrowser hands the test a function that opens a page of the node's, and closes all its pages when
-// it ends. open(path, {scheme, width, height, visitor}) makes pages of one visitor share what a
+// it ends; a whole URL opens another site's. open(path, {scheme, width, height, visitor}) makes pages of one visitor share what a
 // browser shares; another visitor is another browser. An error in a page, an error that a page or the
 // browser writes to the console, and a request that comes to nothing fail the test, unless the text
 // matches an expression in page.expected.
@@ -73,7 +73,7 @@ async function withBrowser(body) {
     page.setDefaultTimeout(patience);
     await page.setViewport({ width, height });
     await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
-    await page.goto(`http://${address.host}:${address.port}${path}`);
+    await page.goto(new URL(path, `http://${address.host}:${address.port}`).href);
     return page;
   };
   try {

@@ -3,12 +3,12 @@
 'use strict';
 
 const { describe, test } = require('node:test');
-const { readFileSync } = require('node:fs');
 const http = require('node:http');
+const vm = require('node:vm');
 const { WebSocketServer } = require('ws');
 const Pusher = require('pusher-js');
 const webBuilds = require('./builds');
-const { address, unique, until } = require('./clients');
+const { address, masterKey, unique, until } = require('./clients');
 const {
   assert, back, backend, builds, fence, heard, module: replay, next, numbered, once, steps, subscribed, withReplays,
 } = require('./replays');
@@ -66,13 +66,17 @@ test('Laravel Echo', () => withRoad(async (road) => {
   }
 }));
 
-// The scripts of the builds run in contexts of their own, and so does the classic script.
-for (const [name, build] of Object.entries(webBuilds)) test(`the build ${name}`, () => withReplays(build, async (client, road) => {
+// The builds run in contexts of their own, and so does the classic script that the node serves.
+for (const [name, build] of Object.entries(webBuilds)) test(`the build ${name} and the classic script`, () => withReplays(build, async (client, road) => {
   const channelName = unique(name.endsWith('encryption') ? 'private-encrypted-notes' : 'private-notes');
-  const a = client({ options: { nacl: undefined } });
+  const script = await (await fetch(`http://${address.host}:${address.port}/replay.classic.js`)).text();
+  const page = { setTimeout, clearTimeout };
+  vm.runInNewContext(script, page);
+  const a = client({ replay: false, options: { nacl: undefined } });
+  assert.equal(page.PlayheadReplay.withReplay(a), a);
   const channel = await subscribed(a, channelName);
   const list = heard(channel);
-  const encrypting = backend({ encryptionMasterKeyBase64: require('./clients').masterKey });
+  const encrypting = backend({ encryptionMasterKeyBase64: masterKey });
   await back(road, [channel], () => encrypting.trigger(channelName, 'step', { n: 1 }));
   assert.deepEqual(JSON.parse(JSON.stringify(list)), [...numbered(1, 1), ['replayed', 1]]);
 }));

@@ -36,7 +36,7 @@ func Handler() http.Handler {
 
 // classic makes a script of a module: what that exports is in one global.
 func classic(module string) string {
-	return "const PlayheadReplay = (() => {\n" +
+	return "var PlayheadReplay = (() => {\n" +
 		strings.Replace(module, "export function", "function", 1) +
 		"return { withReplay };\n})();\n"
 }

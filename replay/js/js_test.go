@@ -34,7 +34,7 @@ func TestHandlerServes(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]struct{ contentType, begins, has string }{
 		"/replay.js":         {"text/javascript; charset=utf-8", "// Replay for pusher-js", "\nexport function withReplay("},
-		"/replay.classic.js": {"text/javascript; charset=utf-8", "const PlayheadReplay = ", "\nfunction withReplay("},
+		"/replay.classic.js": {"text/javascript; charset=utf-8", "var PlayheadReplay = ", "\nfunction withReplay("},
 		"/replay.d.ts":       {"application/typescript; charset=utf-8", "/** What", "\nexport function withReplay<"},
 	} {
 		t.Run(path, func(t *testing.T) {

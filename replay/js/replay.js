@@ -1,5 +1,5 @@
 // Replay for pusher-js 7 and 8: a client that comes back gets what it missed, once and in order, or
-// is told that it can't. README.md says how to use it, DESIGN.md why it is made like this.
+// is told that it can't. README.md says how to use it.
 
 const installed = Symbol.for("playhead.replay");
 const mostIds = 1000; // remembered per channel, as many as the server replays at most
