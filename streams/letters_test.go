@@ -486,8 +486,7 @@ func TestLettersConfig(t *testing.T) {
 // Several nodes and three servers, whose leaders change: every letter is given out, in order, and again
 // only when its taker was replaced; client events likewise.
 func TestLettersCluster(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t)
+	c := newCluster(t) // not parallel: see newCluster
 	const n = 600
 	short := func(cfg *streams.LettersConfig) { cfg.Takeover = 6 * time.Second }
 	rig := &rig{t: t}

@@ -227,9 +227,13 @@ func event(app broker.AppID, ch broker.Channel) *broker.Event {
 	}
 }
 
+// patience bounds every wait. It is generous, for a wait ends when its condition holds: a cluster that
+// elects on a busy machine may need several rounds of up to 9 s.
+const patience = 2 * time.Minute
+
 // soon bounds what a test waits for.
 func soon(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
