@@ -22,4 +22,6 @@ const (
 	AppRetired   Reason = "app_retired"   // the app was removed or disabled
 	GateOverflow Reason = "gate_overflow" // more was held during a replay than the gate may hold
 	Terminated   Reason = "terminated"    // a backend ended all connections of the user
+	Evicted      Reason = "evicted"       // the other nodes took this one for dead, or it lost sight of them
+	PresenceLost Reason = "presence_lost" // who is where can't be told to, or heard from, the other nodes
 )

@@ -24,6 +24,7 @@ type pause struct {
 	channel broker.Channel
 	end     time.Time // guarded by pauses.mu
 	changed bool      // guarded by app.mu; there is a large count to tell at the end
+	own     bool      // guarded by app.mu; and the observer is to be told it here
 }
 
 // pauses are those of all apps, in the order of their ends: all are equally long. A channel has
@@ -68,34 +69,34 @@ func (ps *pauses) ended() (over []*pause, next time.Duration) {
 
 // count tells a channel's subscribers their number, which has changed, or leaves that to Run.
 // A number that isn't large is told at once, whatever was told before. It is called with a.mu held.
-func (r *Registry) count(a *app, ch broker.Channel, n int) {
+func (r *Registry) count(a *app, ch broker.Channel, n int, by origin) {
 	p := a.paused[ch]
 	switch {
 	case n <= countAtOnce:
 		if p != nil {
-			p.changed = false
+			p.changed, p.own = false, false
 		}
-		r.tellCount(a, ch, n)
+		r.tellCount(a, ch, n, by)
 	case p != nil:
 		p.changed = true
+		p.own = p.own || by.own
 	default:
 		p = &pause{app: a, channel: ch}
 		a.paused[ch] = p
-		r.tellCount(a, ch, n)
+		r.tellCount(a, ch, n, by)
 		r.pauses.begin(p)
 	}
 }
 
-func (r *Registry) tellCount(a *app, ch broker.Channel, n int) {
-	notice := a.notice(broker.SubscriptionCount, ch)
+func (r *Registry) tellCount(a *app, ch broker.Channel, n int, by origin) {
+	notice := a.notice(broker.SubscriptionCount, ch, by.time)
 	notice.Count = n
-	r.tell(notice)
+	r.tell(notice, by.own)
 }
 
-// Run tells the subscribers of large channels (over 100 subscriptions) their number, at most once
-// in 5 s and as long as it changes, until ctx ends. It may be called once; without it only what
-// need not wait is told.
-func (r *Registry) Run(ctx context.Context) error {
+// runPauses tells the subscribers of large channels their number at the ends of their pauses, until ctx
+// ends.
+func (r *Registry) runPauses(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -109,7 +110,7 @@ func (r *Registry) Run(ctx context.Context) error {
 		timer.Reset(next)
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-r.pauses.wake:
 		case <-timer.C:
 		}
@@ -125,9 +126,17 @@ func (r *Registry) resume(p *pause) {
 		delete(a.paused, p.channel)
 		return
 	}
-	p.changed = false
+	by := origin{own: p.own, time: time.Now()}
+	p.changed, p.own = false, false
 	if ch := a.channels[p.channel]; ch != nil {
-		r.tellCount(a, p.channel, ch.subscriptions)
+		r.tellCount(a, p.channel, ch.subscriptions, by)
 	}
 	r.pauses.begin(p)
+}
+
+// clear ends all pauses; nothing is told.
+func (ps *pauses) clear() {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.list = nil
 }

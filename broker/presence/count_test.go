@@ -216,7 +216,7 @@ func TestCountsEndRight(t *testing.T) {
 		for i := range 40 {
 			wg.Go(func() {
 				for j := range 50 {
-					if _, err := c.r.Join(c.entry(), 0); err != nil {
+					if _, err := c.r.Join(t.Context(), c.entry(), 0); err != nil {
 						t.Error(err)
 					}
 					time.Sleep(time.Duration(i*j) * time.Millisecond)

@@ -1,6 +1,11 @@
 package presence
 
-import "github.com/playhead/playhead/broker"
+import (
+	"context"
+	"time"
+
+	"github.com/playhead/playhead/broker"
+)
 
 // Login is one connection that is signed in as a user. Its methods are called by the connection's
 // session, one at a time.
@@ -28,7 +33,9 @@ type watcher struct {
 // account is a user who is online or watched. Its fields are guarded by the app's lock.
 type account struct {
 	id       string
-	logins   []*Login // in no order; the user is online while there are any
+	logins   []*Login // of this node, in no order
+	online   int      // connections that are signed in, of all nodes; the user is online while there are any
+	others   shares   // those of other nodes
 	watchers []watcher
 }
 
@@ -41,11 +48,19 @@ func (r *Registry) SignIn(id broker.AppID, userID string, s broker.Subscriber) *
 	u := a.account(userID)
 	l := &Login{registry: r, app: a, subscriber: s, account: u, place: len(u.logins)}
 	u.logins = append(u.logins, l)
-	if len(u.logins) == 1 {
-		r.metrics.online.Inc()
-		a.tellWatchers(u)
-	}
+	r.signed(a, u, 1)
 	return l
+}
+
+// signed makes, or has the log make, the number of a user's connections another one. It is called with
+// a.mu held.
+func (r *Registry) signed(a *app, u *account, by int32) {
+	c := change{App: a.id, User: &u.id, By: by}
+	if r.cluster != nil {
+		r.cluster.signed(c)
+		return
+	}
+	_ = r.apply(a, &c, origin{own: true, time: time.Now()}) // only who joins a channel can be refused
 }
 
 // Watch makes users, known or not, those whom the connection watches, in place of those it watched
@@ -65,7 +80,7 @@ func (l *Login) Watch(userIDs []string) {
 	}
 	l.watches = make([]watch, 0, len(userIDs))
 	known := make(map[string]bool, len(userIDs))
-	n := a.notice(broker.WatchedUsers, "")
+	n := a.notice(broker.WatchedUsers, "", time.Now())
 	for _, id := range userIDs {
 		if known[id] {
 			continue
@@ -74,7 +89,7 @@ func (l *Login) Watch(userIDs []string) {
 		u := a.account(id)
 		u.watchers = append(u.watchers, watcher{login: l, place: len(l.watches)})
 		l.watches = append(l.watches, watch{account: u, place: len(u.watchers) - 1})
-		if len(u.logins) > 0 {
+		if u.online > 0 {
 			n.Online = append(n.Online, id)
 		} else {
 			n.Offline = append(n.Offline, id)
@@ -101,10 +116,7 @@ func (l *Login) SignOut() {
 	u.logins[l.place].place = l.place
 	u.logins[last] = nil
 	u.logins = u.logins[:last]
-	if last == 0 {
-		l.registry.metrics.online.Dec()
-		a.tellWatchers(u)
-	}
+	l.registry.signed(a, u, -1)
 	a.tidy(u)
 }
 
@@ -123,9 +135,20 @@ func (l *Login) unwatch() {
 	l.watches = nil
 }
 
-// Connections returns the connections that are signed in as a user, those a backend means when it
-// ends the user's connections. Those who merely are in a presence channel under the id are not
-// among them.
+// Terminate closes the connections that are signed in as a user, of this node before it returns, of
+// others a moment later. Those who merely are in a presence channel under the id are not among them.
+// Error: [broker.ErrUnavailable] when the other nodes may not have been told, and the context's.
+func (r *Registry) Terminate(ctx context.Context, id broker.AppID, userID string) error {
+	for _, s := range r.Connections(id, userID) {
+		s.Close(broker.Terminated)
+	}
+	if r.cluster != nil {
+		return r.cluster.terminate(ctx, id, userID)
+	}
+	return nil
+}
+
+// Connections returns this node's connections that are signed in as a user.
 func (r *Registry) Connections(id broker.AppID, userID string) []broker.Subscriber {
 	a := r.app(id)
 	a.mu.Lock()
@@ -154,7 +177,7 @@ func (a *app) account(userID string) *account {
 
 // tidy forgets a user who is neither online nor watched. It is called with a.mu held.
 func (a *app) tidy(u *account) {
-	if len(u.logins) == 0 && len(u.watchers) == 0 {
+	if u.online == 0 && len(u.logins) == 0 && len(u.watchers) == 0 {
 		delete(a.accounts, u.id)
 	}
 }
@@ -162,12 +185,12 @@ func (a *app) tidy(u *account) {
 // tellWatchers tells that a user has come online or gone offline. It hands the notice over itself,
 // under the lock under which watching begins and ends: it is for connections, not for a channel.
 // It is called with a.mu held.
-func (a *app) tellWatchers(u *account) {
+func (a *app) tellWatchers(u *account, t time.Time) {
 	if len(u.watchers) == 0 {
 		return
 	}
-	n := a.notice(broker.WatchedUsers, "")
-	if len(u.logins) > 0 {
+	n := a.notice(broker.WatchedUsers, "", t)
+	if u.online > 0 {
 		n.Online = []string{u.id}
 	} else {
 		n.Offline = []string{u.id}

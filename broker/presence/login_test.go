@@ -114,7 +114,7 @@ func TestWatchReplacesTheFormerList(t *testing.T) {
 func TestConnectionsOfAUser(t *testing.T) {
 	t.Parallel()
 	r, _ := open(t)
-	join(t, r, entry("1.9", "a")) // a member of this id need not be signed in
+	join(t, r, seat("1.9", "a")) // a member of this id need not be signed in
 	if got := r.Connections("1", "a"); got != nil {
 		t.Errorf("connections of nobody: %v", got)
 	}

@@ -78,7 +78,7 @@ func TestCountsComeThroughTheGate(t *testing.T) {
 				t.Fatal(err)
 			}
 			e := presence.Entry{App: "1", Channel: "a", Socket: socket, Counted: true}
-			there, err := r.Join(e, 100)
+			there, err := r.Join(t.Context(), e, 100)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -135,7 +135,7 @@ func BenchmarkSubscription(b *testing.B) {
 					if err != nil {
 						b.Fatal(err)
 					}
-					if _, err := r.Join(presence.Entry{App: "1", Channel: ch, Socket: "1.1"}, 100); err != nil {
+					if _, err := r.Join(b.Context(), presence.Entry{App: "1", Channel: ch, Socket: "1.1"}, 100); err != nil {
 						b.Fatal(err)
 					}
 					s.Open(0)

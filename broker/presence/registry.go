@@ -3,20 +3,19 @@
 // It knows two things of an app: which connections are in which channel ([Registry.Join]), and
 // which are signed in as which user and watch whom ([Registry.SignIn]).
 //
-// Today all means this one node: the registry is folded in the process. What it gives out is
-// shaped so that a shared log of joins and leaves can feed it later (see DESIGN.md): every change
-// has a serial, a join is answered with the serial its snapshot contains, and subscribers are
-// told in the order of the serials.
+// Of a node that is alone all is in the process. Several nodes append what changes to one log, which
+// each of them folds: they know the same, in the same order, and nobody asks anybody (see DESIGN.md).
 package presence
 
 import (
+	"context"
 	"errors"
-	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/playhead/playhead/broker"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Notifier is told of changes, one at a time per app and in the order of the serials. It must not
@@ -25,27 +24,15 @@ type Notifier interface {
 	Notify(n *broker.Notice)
 }
 
-// Config configures a [Registry].
-type Config struct {
-	// Notifier tells the subscribers of a channel of its members and of their number;
-	// broker.Node does. Required.
-	Notifier Notifier
-
-	// Observer is told all of that, and of each channel that is occupied or vacated: the road
-	// to webhooks. Default: nobody.
-	Observer Notifier
-
-	// Registerer takes the metrics. Default: a registry of its own, seen by nobody.
-	Registerer prometheus.Registerer
-}
-
 // Registry holds the subscriptions and the signed-in users of all apps. It is safe for concurrent
-// use. Its locks stand above those of the node: it is never called while one of those is held.
+// use. What an app's lock guards is changed by those who join and leave, or, where there are several
+// nodes, by the goroutine that folds the log. Its locks stand above those of the node: it is never called while one of those is held.
 type Registry struct {
 	notifier Notifier
 	observer Notifier // nil when nobody observes
 	metrics  *metrics
 	pauses   pauses
+	cluster  *cluster // nil when the node is alone
 
 	mu   sync.Mutex
 	apps map[broker.AppID]*app // guarded by mu; one for each app ever joined here
@@ -64,33 +51,22 @@ type app struct {
 
 // channel is an occupied channel.
 type channel struct {
-	subscriptions int
+	subscriptions int              // of all nodes
+	others        shares           // of other nodes
 	users         map[string]*user // nil unless it is a presence channel
 	unlisted      bool
+	counted       bool // its subscribers are told how many they are
 }
 
 // user is a member of a presence channel, on however many connections.
 type user struct {
 	member      broker.Member // as the newest connection described it
-	connections int
+	connections int           // of all nodes
+	others      shares        // of other nodes
 }
 
 // ErrFull is returned by [Registry.Join] when a presence channel has as many users as it may.
 var ErrFull = errors.New("presence channel is full")
-
-// New checks cfg and returns an empty registry.
-func New(cfg Config) (*Registry, error) {
-	if cfg.Notifier == nil {
-		return nil, errors.New("presence: notifier: required")
-	}
-	if cfg.Registerer == nil {
-		cfg.Registerer = prometheus.NewRegistry()
-	}
-	r := &Registry{notifier: cfg.Notifier, observer: cfg.Observer, apps: map[broker.AppID]*app{}}
-	r.pauses.wake = make(chan struct{}, 1)
-	r.metrics = newMetrics(cfg.Registerer)
-	return r, nil
-}
 
 // Entry is one connection's place in one channel. Leave gets the Entry that Join got.
 type Entry struct {
@@ -120,51 +96,56 @@ type Snapshot struct {
 // Join enters a connection into a channel and returns who is there, itself included. When it is
 // its user's first connection the other subscribers are told before Join returns. At most limit
 // users are admitted; a further connection of a present user always is. The newest connection's
-// user_info stands for the user from then on. Error: [ErrFull], and nothing has changed.
+// user_info stands for the user from then on. Among several nodes the join of a presence channel
+// returns when this node has read it back from the log; any other counts a moment later. Errors:
+// [ErrFull], and nothing has changed; [broker.ErrUnavailable], and the context's.
 //
 // The caller has subscribed the connection to the channel's feed before, and opens its gate once
 // the join is answered: so the connection hears its own count, after the answer.
-func (r *Registry) Join(e Entry, limit int) (Snapshot, error) {
+func (r *Registry) Join(ctx context.Context, e Entry, limit int) (Snapshot, error) {
+	c := e.change(1)
+	c.Limit = limit
+	if r.cluster != nil {
+		return r.cluster.join(ctx, e, c)
+	}
 	a := r.app(e.App)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	ch := a.channels[e.Channel]
-	if e.Member != nil && ch != nil && len(ch.users) >= limit && ch.users[e.Member.UserID] == nil {
-		return Snapshot{}, fmt.Errorf("join %s: %w (%d users)", e.Channel, ErrFull, limit)
+	if err := r.apply(a, &c, origin{own: true, socket: e.Socket, time: time.Now()}); err != nil {
+		return Snapshot{}, err
 	}
-	if ch == nil {
-		ch = &channel{unlisted: e.Unlisted}
-		a.channels[e.Channel] = ch
-		r.metrics.channels.Inc()
-		if !e.Unlisted {
-			r.observe(a, e.Channel, broker.ChannelOccupied)
-		}
-	}
-	ch.subscriptions++
-	var s Snapshot
-	if e.Member != nil {
-		s = r.admit(a, ch, e)
-	}
-	if e.Counted {
-		r.count(a, e.Channel, ch.subscriptions)
-	}
-	return s, nil
+	return a.snapshot(e), nil
 }
 
-// admit makes a connection one of its user's in a presence channel. It is called with a.mu held.
-func (r *Registry) admit(a *app, ch *channel, e Entry) Snapshot {
-	if ch.users == nil {
-		ch.users = map[string]*user{}
+// Leave takes a connection out of a channel. When it was its user's last one the remaining
+// subscribers are told before Leave returns; among several nodes, a moment later.
+func (r *Registry) Leave(e Entry) {
+	c := e.change(-1)
+	if r.cluster != nil {
+		r.cluster.leave(c)
+		return
 	}
-	u := ch.users[e.Member.UserID]
-	if u == nil {
-		u = &user{}
-		ch.users[e.Member.UserID] = u
-		r.metrics.members.Inc()
-		r.tellMember(a, e, broker.MemberAdded)
+	a := r.app(e.App)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_ = r.apply(a, &c, origin{own: true, socket: e.Socket, time: time.Now()}) // only who joins can be refused
+}
+
+// change is that so many connections more have the entry.
+func (e Entry) change(by int32) change {
+	c := change{App: e.App, Channel: e.Channel, By: by, Counted: e.Counted, Unlisted: e.Unlisted}
+	if e.Member != nil {
+		c.User, c.Info = &e.Member.UserID, e.Member.Info
 	}
-	u.member = *e.Member
-	u.connections++
+	return c
+}
+
+// snapshot says who is in a connection's channel. It is called with a.mu held.
+func (a *app) snapshot(e Entry) Snapshot {
+	if e.Member == nil {
+		return Snapshot{}
+	}
+	ch := a.channels[e.Channel]
 	s := Snapshot{Members: make([]broker.Member, 0, len(ch.users)), Serial: a.serial}
 	for _, u := range ch.users {
 		s.Members = append(s.Members, u.member)
@@ -172,67 +153,34 @@ func (r *Registry) admit(a *app, ch *channel, e Entry) Snapshot {
 	return s
 }
 
-// Leave takes a connection out of a channel. When it was its user's last one the remaining
-// subscribers are told before Leave returns.
-func (r *Registry) Leave(e Entry) {
-	a := r.app(e.App)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	ch := a.channels[e.Channel]
-	if ch == nil {
-		return
-	}
-	if e.Member != nil {
-		if u := ch.users[e.Member.UserID]; u != nil {
-			u.connections--
-			if u.connections == 0 {
-				delete(ch.users, e.Member.UserID)
-				r.metrics.members.Dec()
-				r.tellMember(a, e, broker.MemberRemoved)
-			}
-		}
-	}
-	ch.subscriptions--
-	if e.Counted {
-		r.count(a, e.Channel, ch.subscriptions)
-	}
-	if ch.subscriptions == 0 {
-		delete(a.channels, e.Channel)
-		r.metrics.channels.Dec()
-		if !ch.unlisted {
-			r.observe(a, e.Channel, broker.ChannelVacated)
-		}
-	}
-}
-
 // tellMember tells the channel's other subscribers of a member. It is called with a.mu held.
-func (r *Registry) tellMember(a *app, e Entry, kind broker.NoticeKind) {
-	n := a.notice(kind, e.Channel)
-	n.Member = *e.Member
-	n.Exclude = e.Socket
-	r.tell(n)
+func (r *Registry) tellMember(a *app, ch broker.Channel, m broker.Member, kind broker.NoticeKind, by origin) {
+	n := a.notice(kind, ch, by.time)
+	n.Member = m
+	n.Exclude = by.socket
+	r.tell(n, by.own)
 }
 
-// tell tells the channel's subscribers and the observer. It is called with the lock of the app
-// held, so that they hear of changes in the order in which they were made.
-func (r *Registry) tell(n *broker.Notice) {
+// tell tells the channel's subscribers, and the observer of what this node is to tell it. It is called
+// with the lock of the app held, so that they hear of changes in the order in which they were made.
+func (r *Registry) tell(n *broker.Notice, own bool) {
 	r.notifier.Notify(n)
-	if r.observer != nil {
+	if own && r.observer != nil {
 		r.observer.Notify(n)
 	}
 }
 
 // observe tells only the observer. It is called with a.mu held.
-func (r *Registry) observe(a *app, ch broker.Channel, kind broker.NoticeKind) {
-	if r.observer != nil {
-		r.observer.Notify(a.notice(kind, ch))
+func (r *Registry) observe(a *app, ch broker.Channel, kind broker.NoticeKind, by origin) {
+	if by.own && r.observer != nil {
+		r.observer.Notify(a.notice(kind, ch, by.time))
 	}
 }
 
 // notice numbers a change. It is called with a.mu held.
-func (a *app) notice(kind broker.NoticeKind, ch broker.Channel) *broker.Notice {
+func (a *app) notice(kind broker.NoticeKind, ch broker.Channel, t time.Time) *broker.Notice {
 	a.serial++
-	return &broker.Notice{App: a.id, Channel: ch, Kind: kind, Time: time.Now(), Serial: a.serial}
+	return &broker.Notice{App: a.id, Channel: ch, Kind: kind, Time: t, Serial: a.serial}
 }
 
 // app returns what is known of an app, making a place for it when there is none.
@@ -250,4 +198,54 @@ func (r *Registry) app(id broker.AppID) *app {
 		r.apps[id] = a
 	}
 	return a
+}
+
+// all returns all apps.
+func (r *Registry) all() []*app {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Values(r.apps))
+}
+
+// New checks cfg and returns an empty registry. With a log nobody can join before [Registry.Run] has
+// caught up with it.
+func New(cfg Config) (*Registry, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	r := &Registry{notifier: cfg.Notifier, observer: cfg.Observer, apps: map[broker.AppID]*app{}}
+	r.pauses.wake = make(chan struct{}, 1)
+	r.metrics = newMetrics(cfg.Registerer)
+	if cfg.Log != nil {
+		r.cluster = newCluster(r, cfg)
+	}
+	return r, nil
+}
+
+// Run tells the subscribers of large channels (over 100 subscriptions) their number, at most once in
+// 5 s and as long as it changes, and keeps the node among the others, until ctx ends; then it appends
+// what is left to say. It may be called once. Error: [ErrNameTaken].
+func (r *Registry) Run(ctx context.Context) error {
+	if r.cluster == nil {
+		r.runPauses(ctx)
+		return nil
+	}
+	pausing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var pauses sync.WaitGroup
+	defer pauses.Wait()
+	defer stop()
+	pauses.Go(func() { r.runPauses(pausing) })
+	return r.cluster.run(ctx)
+}
+
+// clear forgets everything, for a node that begins anew and has no connections left.
+func (r *Registry) clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pauses.clear()
+	r.apps = map[broker.AppID]*app{}
+	r.metrics.channels.Set(0)
+	r.metrics.members.Set(0)
+	r.metrics.online.Set(0)
 }

@@ -54,7 +54,7 @@ func describe(n *broker.Notice) string {
 	return fmt.Sprintf("unexpected %+v", n)
 }
 
-func entry(socket broker.SocketID, userID string) Entry {
+func seat(socket broker.SocketID, userID string) Entry {
 	return Entry{App: "1", Channel: "presence-a", Socket: socket, Member: &broker.Member{UserID: userID}}
 }
 
@@ -70,7 +70,7 @@ func open(t *testing.T) (*Registry, *recorder) {
 
 func join(t *testing.T, r *Registry, e Entry) Snapshot {
 	t.Helper()
-	s, err := r.Join(e, 100)
+	s, err := r.Join(t.Context(), e, 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,17 +80,17 @@ func join(t *testing.T, r *Registry, e Entry) Snapshot {
 func TestSeveralConnectionsOfOneUserAreOneMember(t *testing.T) {
 	t.Parallel()
 	r, rec := open(t)
-	join(t, r, entry("1.1", "10"))
-	join(t, r, entry("1.2", "10"))
-	s := join(t, r, entry("1.3", "11"))
+	join(t, r, seat("1.1", "10"))
+	join(t, r, seat("1.2", "10"))
+	s := join(t, r, seat("1.3", "11"))
 	if got := len(s.Members); got != 2 {
 		t.Errorf("members in the snapshot: %d, want 2", got)
 	}
 	if s.Serial != 2 {
 		t.Errorf("snapshot at serial %d, want 2: both additions are in it", s.Serial)
 	}
-	r.Leave(entry("1.1", "10"))
-	r.Leave(entry("1.2", "10"))
+	r.Leave(seat("1.1", "10"))
+	r.Leave(seat("1.2", "10"))
 	want := []string{"added 10 not 1.1", "added 11 not 1.3", "removed 10 not 1.2"}
 	if diff := cmp.Diff(want, rec.notices); diff != "" {
 		t.Errorf("notices (-want +got):\n%s", diff)
@@ -103,7 +103,7 @@ func TestSeveralConnectionsOfOneUserAreOneMember(t *testing.T) {
 func TestNewestInfoStands(t *testing.T) {
 	t.Parallel()
 	r, _ := open(t)
-	old, young := entry("1.1", "10"), entry("1.2", "10")
+	old, young := seat("1.1", "10"), seat("1.2", "10")
 	old.Member.Info, young.Member.Info = []byte(`"old"`), []byte(`"young"`)
 	join(t, r, old)
 	s := join(t, r, young)
@@ -115,15 +115,15 @@ func TestNewestInfoStands(t *testing.T) {
 func TestLimitCountsUsers(t *testing.T) {
 	t.Parallel()
 	r, rec := open(t)
-	for _, e := range []Entry{entry("1.1", "10"), entry("1.2", "11")} {
-		if _, err := r.Join(e, 2); err != nil {
+	for _, e := range []Entry{seat("1.1", "10"), seat("1.2", "11")} {
+		if _, err := r.Join(t.Context(), e, 2); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := r.Join(entry("1.3", "12"), 2); !errors.Is(err, ErrFull) {
+	if _, err := r.Join(t.Context(), seat("1.3", "12"), 2); !errors.Is(err, ErrFull) {
 		t.Errorf("third user: %v, want ErrFull", err)
 	}
-	if _, err := r.Join(entry("1.4", "10"), 2); err != nil {
+	if _, err := r.Join(t.Context(), seat("1.4", "10"), 2); err != nil {
 		t.Errorf("second connection of a present user: %v", err)
 	}
 	if len(rec.notices) != 2 {
@@ -139,7 +139,7 @@ func TestOccupiedListsByPrefixAndForgetsTheEmpty(t *testing.T) {
 	r, rec := open(t)
 	b := Entry{App: "1", Channel: "b", Socket: "1.1"}
 	join(t, r, b)
-	join(t, r, entry("1.1", "10"))
+	join(t, r, seat("1.1", "10"))
 	join(t, r, Entry{App: "2", Channel: "elsewhere", Socket: "1.9"})
 	want := []Occupancy{{Channel: "b", Subscriptions: 1}, {Channel: "presence-a", Subscriptions: 1, Users: 1}}
 	if diff := cmp.Diff(want, r.Occupied("1", "")); diff != "" {
@@ -169,10 +169,10 @@ func TestObserver(t *testing.T) {
 	counted := Entry{App: "1", Channel: "a", Socket: "1.1", Counted: true}
 	own := Entry{App: "1", Channel: "#server-to-user-7", Socket: "1.1", Unlisted: true}
 	plain := Entry{App: "1", Channel: "b", Socket: "1.1"}
-	for _, e := range []Entry{counted, own, plain, entry("1.1", "10"), entry("1.2", "10")} {
+	for _, e := range []Entry{counted, own, plain, seat("1.1", "10"), seat("1.2", "10")} {
 		join(t, r, e)
 	}
-	for _, e := range []Entry{entry("1.1", "10"), entry("1.2", "10"), plain, own, counted} {
+	for _, e := range []Entry{seat("1.1", "10"), seat("1.2", "10"), plain, own, counted} {
 		r.Leave(e)
 	}
 	want := []string{
@@ -223,7 +223,7 @@ func TestOnlySnapshotsLeaveNoticesOut(t *testing.T) {
 	if s := join(t, r, Entry{App: "1", Channel: "a", Socket: "1.2", Counted: true}); s.Serial != 0 || s.Members != nil {
 		t.Errorf("%+v of a channel without members", s)
 	}
-	if s := join(t, r, entry("1.2", "10")); s.Serial != 3 {
+	if s := join(t, r, seat("1.2", "10")); s.Serial != 3 {
 		t.Errorf("serial %d, want 3: two counts and an addition came before", s.Serial)
 	}
 }
@@ -247,8 +247,8 @@ func TestSnapshotPlusLaterNoticesIsTheMembership(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range users {
 		wg.Go(func() {
-			e := entry(broker.SocketID(fmt.Sprint("1.", i)), fmt.Sprint(i%50))
-			s, err := r.Join(e, users)
+			e := seat(broker.SocketID(fmt.Sprint("1.", i)), fmt.Sprint(i%50))
+			s, err := r.Join(t.Context(), e, users)
 			if err != nil {
 				t.Error(err)
 			}

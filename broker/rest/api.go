@@ -32,12 +32,13 @@ type Publisher interface {
 }
 
 // Presence knows who is where; [presence.Registry] does. Occupied lists in the order of the
-// names, users' own channels too. Connections are those that are signed in as a user.
+// names, users' own channels too. Terminate closes the connections that are signed in as a user, on every
+// node.
 type Presence interface {
 	Occupancy(app broker.AppID, ch broker.Channel) presence.Occupancy
 	Occupied(app broker.AppID, prefix string) []presence.Occupancy
 	Users(app broker.AppID, ch broker.Channel) []string
-	Connections(app broker.AppID, userID string) []broker.Subscriber
+	Terminate(ctx context.Context, app broker.AppID, userID string) error
 }
 
 // History reads a channel's past back; [replay.Replayer] does. Errors are of type *[replay.PageError].

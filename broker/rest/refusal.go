@@ -63,8 +63,10 @@ func refusal(err error) (status int, text string) {
 		return http.StatusBadRequest, err.Error()
 	case errors.Is(err, errUnread) && !errors.Is(err, context.Canceled):
 		return http.StatusServiceUnavailable, "The channel's cached event can't be read now: the log is unavailable. Asking again is safe."
-	case errors.Is(err, errUnread):
+	case errors.Is(err, errUnread), errors.Is(err, errUntold) && errors.Is(err, context.Canceled):
 		return statusGone, "The request was given up."
+	case errors.Is(err, errUntold):
+		return http.StatusServiceUnavailable, "The user's connections to other nodes may not have been closed: the log is unavailable. Asking again is safe."
 	case errors.As(err, &no):
 		return noPage(no)
 	case errors.As(err, &un):

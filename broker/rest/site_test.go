@@ -121,7 +121,7 @@ func (s *site) join(t *testing.T, ch broker.Channel, socket broker.SocketID, use
 	if userID != "" {
 		e.Member = &broker.Member{UserID: userID}
 	}
-	if _, err := s.presence.Join(e, 100); err != nil {
+	if _, err := s.presence.Join(t.Context(), e, 100); err != nil {
 		t.Fatal(err)
 	}
 }

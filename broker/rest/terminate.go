@@ -1,12 +1,18 @@
 package rest
 
-import "github.com/playhead/playhead/broker"
+import (
+	"errors"
+	"fmt"
+)
+
+// errUntold is that other nodes may not have been told of an order.
+var errUntold = errors.New("not told")
 
 // terminate ends the connections that are signed in as a user. What the body says is of no
 // importance, and neither is whether there are any.
 func (a *API) terminate(c call) ([]byte, error) {
-	for _, s := range a.cfg.Presence.Connections(c.app.ID, c.PathValue("user")) {
-		s.Close(broker.Terminated)
+	if err := a.cfg.Presence.Terminate(c.Context(), c.app.ID, c.PathValue("user")); err != nil {
+		return nil, fmt.Errorf("%w: %w", errUntold, err)
 	}
 	return []byte("{}"), nil
 }

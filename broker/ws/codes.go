@@ -62,10 +62,12 @@ const (
 // refuse a connection that was never established; 4300 and above never close.
 func (cfg *Config) closing(why broker.Reason) (pusher.Code, string) {
 	switch why {
-	case broker.TailBroken, broker.AppRetired:
+	case broker.TailBroken, broker.AppRetired, broker.Evicted:
 		return pusher.CodeReconnect, pusher.CodeReconnect.Text()
 	case broker.GateOverflow:
 		return pusher.CodeOverCapacity, "Too much was published while the replay was read"
+	case broker.PresenceLost:
+		return pusher.CodeOverCapacity, "Service temporarily unavailable"
 	case SlowReader:
 		return pusher.CodeOverCapacity, "Too slow: more waited for this connection than may"
 	case PongTimeout:

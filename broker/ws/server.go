@@ -238,7 +238,7 @@ func (srv *Server) Drain(ctx context.Context) error {
 		}
 		s.Close(why)
 	}
-	for srv.count() > 0 {
+	for srv.Count() > 0 {
 		select {
 		case <-srv.gone:
 		case <-ctx.Done():
@@ -252,8 +252,15 @@ func (srv *Server) Drain(ctx context.Context) error {
 	return nil
 }
 
-// count returns how many connections there are, established or not.
-func (srv *Server) count() int {
+// Evict asks every client that is here now to come back, at once. It doesn't wait until they have gone.
+func (srv *Server) Evict() {
+	for _, s := range srv.heartbeat.sessions() {
+		s.Close(broker.Evicted)
+	}
+}
+
+// Count returns how many connections there are, established or not.
+func (srv *Server) Count() int {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	return srv.connections

@@ -103,9 +103,13 @@ func (s *session) join(ctx context.Context, q pusher.Subscribe, member *broker.M
 		s.Close(broker.TailBroken)
 		return
 	}
-	there, err := s.server.cfg.Presence.Join(s.entry(q.Channel, member), s.app.Limits.WithDefaults().PresenceMembers)
+	there, err := s.server.cfg.Presence.Join(ctx, s.entry(q.Channel, member), s.app.Limits.WithDefaults().PresenceMembers)
 	if err != nil {
 		sub.Close()
+		if !errors.Is(err, presence.ErrFull) { // who is there can't be said; it may be elsewhere, or soon
+			s.Close(broker.PresenceLost)
+			return
+		}
 		s.refuse(q.Channel, err)
 		return
 	}
