@@ -246,6 +246,46 @@ func TestCluster(t *testing.T) {
 		f.wantSerials(t, 1, newest.Serial)
 	})
 
+	// A stream that was made for one server is brought to three while it is used, keeps its life and
+	// its serials, and isn't taken back by a node that was told of one.
+	t.Run("replicas", func(t *testing.T) {
+		t.Parallel()
+		one := func(cfg *streams.Config) { cfg.Replicas = 1 }
+		s := c.node(0, interval)
+		lone := open(t, func() *nats.Conn { return c.connect(1) }, interval, one)
+		f := follow(t, lone, "grows")
+		w := unleash(t, lone, "grows", 2)
+		f.await(t, 100)
+		if err := s.Adapt(soon(t), "grows"); err != nil {
+			t.Fatal(err)
+		}
+		if err := lone.Adapt(soon(t), "grows"); err != nil {
+			t.Fatal(err)
+		}
+		js, err := jetstream.New(c.connect(2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "three replicas that are as new as the leader", func() bool {
+			stream, err := js.Stream(soon(t), "playhead_grows")
+			if err != nil {
+				return false
+			}
+			info := stream.CachedInfo()
+			return info.Config.Replicas == 3 && info.Cluster != nil && len(info.Cluster.Replicas) == 2 &&
+				info.Cluster.Replicas[0].Current && info.Cluster.Replicas[1].Current
+		})
+		seen, _ := f.events()
+		f.await(t, len(seen)+100)
+		w.stop.Store(true)
+		w.wg.Wait()
+		_, newest, err := s.Bounds(soon(t), "grows")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.wantSerials(t, 1, newest.Serial)
+	})
+
 	for name, mode := range modes {
 		t.Run("duplicates "+name, func(t *testing.T) {
 			t.Parallel()

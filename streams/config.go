@@ -42,7 +42,9 @@ type Config struct {
 	// server. Default: none.
 	Domain string
 
-	// Replicas is how many servers hold each stream: 1, 3 or 5. Default 1.
+	// Replicas is how many servers hold each stream: 1, 3 or 5. A stream that has fewer, because there
+	// were too few servers or it was configured so, is given more when it can be; one that has more
+	// keeps them. Default 1.
 	Replicas int
 
 	// MaxAge is how long a stream remembers an event. Default 24 h; −1 for ever.

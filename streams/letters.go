@@ -129,7 +129,17 @@ func (l *Letters) ensure(ctx context.Context) error {
 	for _, cfg := range l.configs() {
 		for {
 			try, cancel := context.WithTimeout(ctx, 2*tryTimeout)
-			_, err := l.s.publish.CreateOrUpdateStream(try, cfg)
+			err := keepReplicas(try, l.s.publish, &cfg)
+			if err == nil {
+				_, err = l.s.publish.CreateOrUpdateStream(try, cfg)
+			}
+			if cfg.Replicas > 1 && tooFew(err) {
+				// While there are too few servers: one replica, or as many as it has.
+				cfg.Replicas = 1
+				if err = keepReplicas(try, l.s.publish, &cfg); err == nil {
+					_, err = l.s.publish.CreateOrUpdateStream(try, cfg)
+				}
+			}
 			cancel()
 			if err == nil {
 				break

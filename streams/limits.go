@@ -99,8 +99,8 @@ func (s *Streams) adapt(ctx context.Context, app broker.AppID) error {
 	}
 }
 
-// adapt brings the limits of a stream to what the configuration says, keeping its metadata. Any
-// other difference is an error: it was made for something else, or somebody changed what our
+// adapt brings the limits of a stream to what the configuration says, keeping its metadata, and its
+// replicas to what it says if they are fewer. Any other difference is an error: it was made for something else, or somebody changed what our
 // promises rest on.
 func (st *stream) adapt(ctx context.Context, js jetstream.JetStream, info *jetstream.StreamInfo) (*jetstream.StreamInfo, error) {
 	want, have := st.config(), info.Config
@@ -108,16 +108,16 @@ func (st *stream) adapt(ctx context.Context, js jetstream.JetStream, info *jetst
 		return nil, fmt.Errorf("it is not as Playhead makes it: %s", strings.Join(diff, "; "))
 	}
 	if limitsOf(&want) == limitsOf(&have) {
-		return info, nil
+		return st.replicate(ctx, js, info)
 	}
 	limitsOf(&want).put(&have)
-	ctx, cancel := context.WithTimeout(ctx, 2*tryTimeout)
+	change, cancel := context.WithTimeout(ctx, 2*tryTimeout)
 	defer cancel()
-	handle, err := js.UpdateStream(ctx, have)
+	handle, err := js.UpdateStream(change, have)
 	if err != nil {
 		return nil, fmt.Errorf("change its limits: %w", err)
 	}
 	st.s.cfg.Logger.Info("stream's limits changed", "app", st.app, "stream", st.name,
 		"age", have.MaxAge, "bytes", have.MaxBytes, "events", have.MaxMsgs)
-	return handle.CachedInfo(), nil
+	return st.replicate(ctx, js, handle.CachedInfo())
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 type size struct {
 	events, bytes uint64
 	oldest        time.Time // when the oldest event was stored; zero when there is none
+	leader        string    // the server that leads the stream; empty where there is only one
 }
 
 // sizes are the metrics of what the apps' streams hold. A scrape shows what was last seen and asks
@@ -86,6 +89,25 @@ func (s *sizes) snapshot() map[broker.AppID]size {
 	return maps.Clone(s.last)
 }
 
+// Leader is which server leads the stream of an app.
+type Leader struct {
+	App    broker.AppID
+	Server string
+}
+
+// Leaders returns, in the order of the apps, who leads the streams of those that are in use here, as of the
+// last look at each. Streams of a server that is alone have no leader and are left out.
+func (s *Streams) Leaders() []Leader {
+	var all []Leader
+	for app, z := range s.metrics.sizes.snapshot() {
+		if z.leader != "" {
+			all = append(all, Leader{app, z.leader})
+		}
+	}
+	slices.SortFunc(all, func(a, b Leader) int { return strings.Compare(string(a.App), string(b.App)) })
+	return all
+}
+
 // surveyPace lies between two streams that are looked at, so that thousands cost a few percent of a
 // core.
 const surveyPace = 5 * time.Millisecond
@@ -100,7 +122,10 @@ func (s *Streams) survey(ctx context.Context) {
 			if !s.cfg.Read.IsConnected() {
 				break
 			}
-			_, err := st.info(ctx, s.read)
+			info, err := st.info(ctx, s.read)
+			if err == nil {
+				_, err = st.replicate(ctx, s.read, info) // servers may have come
+			}
 			switch {
 			case errors.Is(err, jetstream.ErrStreamNotFound):
 				s.metrics.sizes.drop(st.app)
@@ -128,8 +153,12 @@ func (s *Streams) used() []*stream {
 }
 
 // weigh takes note of what a stream holds, if its app is in use here.
-func (s *Streams) weigh(st *stream, state *jetstream.StreamState) {
+func (s *Streams) weigh(st *stream, info *jetstream.StreamInfo) {
+	state := &info.State
 	z := size{events: state.Msgs, bytes: state.Bytes}
+	if info.Cluster != nil {
+		z.leader = info.Cluster.Leader
+	}
 	if state.Msgs > 0 {
 		z.oldest = state.FirstTime
 	}

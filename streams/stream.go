@@ -147,7 +147,7 @@ func (st *stream) info(ctx context.Context, js jetstream.JetStream) (*jetstream.
 		return nil, err
 	}
 	info := handle.CachedInfo()
-	st.s.weigh(st, &info.State)
+	st.s.weigh(st, info)
 	return info, nil
 }
 
@@ -159,7 +159,7 @@ func (st *stream) create(ctx context.Context, js jetstream.JetStream) (*jetstrea
 	defer cancel()
 	cfg := st.config()
 	cfg.Metadata = map[string]string{metaEpoch: rand.Text()}
-	handle, err := js.CreateStream(ctx, cfg)
+	handle, err := st.makeStream(ctx, js, cfg)
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 		return st.info(ctx, js)
 	}
@@ -174,7 +174,7 @@ func (st *stream) create(ctx context.Context, js jetstream.JetStream) (*jetstrea
 	st.s.metrics.created.Inc()
 	st.s.cfg.Logger.Info("stream made", "app", st.app, "stream", st.name, "epoch", cfg.Metadata[metaEpoch])
 	info := handle.CachedInfo()
-	st.s.weigh(st, &info.State)
+	st.s.weigh(st, info)
 	return info, nil
 }
 
@@ -204,7 +204,7 @@ func (st *stream) config() jetstream.StreamConfig {
 	}
 }
 
-// differences says how a stream differs from how it should be, limits apart.
+// differences says how a stream differs from how it should be, limits and replicas apart.
 func differences(want, have jetstream.StreamConfig) []string {
 	var diff []string
 	compare := func(what string, want, have any) {
@@ -218,7 +218,6 @@ func differences(want, have jetstream.StreamConfig) []string {
 	compare("retention", want.Retention, have.Retention)
 	compare("storage", want.Storage, have.Storage)
 	compare("discard policy", want.Discard, have.Discard)
-	compare("replicas", want.Replicas, have.Replicas)
 	compare("messages per subject", want.MaxMsgsPerSubject, have.MaxMsgsPerSubject)
 	compare("deny delete", want.DenyDelete, have.DenyDelete)
 	compare("deny purge", want.DenyPurge, have.DenyPurge)

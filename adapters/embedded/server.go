@@ -3,11 +3,13 @@ package embedded
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,7 +29,7 @@ type Config struct {
 	SyncInterval time.Duration
 
 	// ServerName is the server's name among its peers. It must not change between starts.
-	// Default "playhead".
+	// Default "playhead"; in a cluster it is required.
 	ServerName string
 
 	// Domain is the JetStream domain, by which servers behind a leafnode link are told apart.
@@ -43,8 +45,11 @@ type Config struct {
 	MaxStore int64
 
 	// Listen is the host:port where other NATS clients may connect. Default: none; only this
-	// process can.
+	// process can. In a cluster that is a port on 127.0.0.1 whose password is known here alone.
 	Listen string
+
+	// Cluster has the servers that this one replicates streams with. Default: none, it runs alone.
+	Cluster Cluster
 
 	// Logger takes what the server has to say: its notices at Debug. Default: discard.
 	Logger *slog.Logger
@@ -69,6 +74,9 @@ const unbounded = 1 << 60
 // readyTimeout bounds how long Start waits for a started server when its context doesn't.
 const readyTimeout = 30 * time.Second
 
+// readyLook is how often it looks whether the server has given up.
+const readyLook = 200 * time.Millisecond
+
 // New checks cfg and returns a server that does nothing until [Server.Start] is called.
 func New(cfg Config) (*Server, error) {
 	var errs []error
@@ -88,6 +96,22 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		errs = append(errs, err)
 	}
+	var m member
+	clustered := len(cfg.Cluster.Routes) > 0 || cfg.Cluster.Listen != ""
+	if clustered {
+		var wrong []error
+		m, wrong = cfg.Cluster.check()
+		errs = append(errs, wrong...)
+		if cfg.ServerName == "" {
+			errs = append(errs, errors.New("server name: required in a cluster"))
+		}
+		if cfg.Cluster.Name == "" {
+			cfg.Cluster.Name = "playhead"
+		}
+		if strings.ContainsAny(cfg.Cluster.Name+cfg.ServerName, " \t\r\n") {
+			errs = append(errs, errors.New("cluster: no spaces in its name and the server's"))
+		}
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("embedded: %w", err)
 	}
@@ -106,7 +130,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{
+	s := &Server{
 		cfg: cfg,
 		opts: server.Options{
 			ServerName:             cfg.ServerName,
@@ -131,7 +155,26 @@ func New(cfg Config) (*Server, error) {
 			JetStreamLimits: server.JSLimitOpts{DefaultMaxConsumers: -1},
 		},
 		log: &logger{to: cfg.Logger},
-	}, nil
+	}
+	if clustered {
+		s.opts.Routes = m.routes
+		s.opts.Cluster = server.ClusterOpts{
+			Name: cfg.Cluster.Name, Host: m.host, Port: m.port, Username: m.user, Password: m.password,
+			PingInterval: s.opts.PingInterval,
+			PoolSize:     1, // all streams are one account's, and an account uses one connection of a pool
+			// Clients are told all addresses by whoever runs them; what servers see each other as may be
+			// no address for them.
+			NoAdvertise: true,
+		}
+		// A server that is away is tried every second; once a minute is enough to hear of it.
+		s.opts.ConnectErrorReports, s.opts.ReconnectErrorReports = 60, 60
+		if cfg.Listen == "" {
+			// Routing starts only with a listener for clients. Nobody is to find this one, or be let in.
+			s.opts.DontListen, s.opts.Host, s.opts.Port = false, "127.0.0.1", server.RANDOM_PORT
+			s.opts.Username, s.opts.Password = "inside", rand.Text()
+		}
+	}
+	return s, nil
 }
 
 func splitListen(listen string) (host string, port int, err error) {
@@ -153,8 +196,9 @@ func splitListen(listen string) (host string, port int, err error) {
 }
 
 // Start takes the data folder, restores its streams and returns when the server can be connected
-// to, or when ctx ends. Errors name the folder: it can't be made, written to, isn't a folder, or
-// another playhead process is using it.
+// to, or when ctx ends; what a cluster still needs then, [Server.Join] waits for. Errors name the
+// folder: it can't be made, written to, isn't a folder, another playhead process is using it, or it is
+// that of another server or cluster.
 func (s *Server) Start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,6 +208,9 @@ func (s *Server) Start(ctx context.Context) error {
 	lock, err := lockFolder(s.cfg.DataDir)
 	if err != nil {
 		return fmt.Errorf("data folder %s: %w", s.cfg.DataDir, err)
+	}
+	if err := s.claim(); err != nil {
+		return errors.Join(fmt.Errorf("data folder %s: %w", s.cfg.DataDir, err), lock.release())
 	}
 	if err := s.run(ctx); err != nil {
 		return errors.Join(fmt.Errorf("start NATS server in %s: %w", s.cfg.DataDir, err), lock.release())
@@ -181,11 +228,16 @@ func (s *Server) run(ctx context.Context) error {
 	}
 	srv.SetLoggerV2(s.log, false, false, false)
 	srv.Start() // restores the streams; it can't be stopped before it is done
-	wait := readyTimeout
-	if deadline, ok := ctx.Deadline(); ok {
-		wait = time.Until(deadline)
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(readyTimeout)
 	}
-	ready := s.log.fatal() == nil && srv.ReadyForConnections(wait)
+	wait := time.Until(deadline)
+	// It doesn't wait for a listener that can't be bound, which is said in the log alone.
+	ready := false
+	for !ready && s.log.fatal() == nil && ctx.Err() == nil && time.Now().Before(deadline) {
+		ready = srv.ReadyForConnections(min(readyLook, time.Until(deadline)))
+	}
 	if ctx.Err() == nil && ready && srv.JetStreamEnabled() {
 		s.srv = srv
 		return nil
@@ -206,7 +258,11 @@ func (s *Server) run(ctx context.Context) error {
 // Connect opens a connection that doesn't leave the process. It finds the server again after
 // [Server.Run] has started it anew. Error: the server doesn't run, or one of nats.Connect.
 func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
-	nc, err := nats.Connect(nats.DefaultURL, append([]nats.Option{nats.InProcessServer(s)}, opts...)...)
+	inside := []nats.Option{nats.InProcessServer(s)}
+	if s.opts.Username != "" {
+		inside = append(inside, nats.UserInfo(s.opts.Username, s.opts.Password))
+	}
+	nc, err := nats.Connect(nats.DefaultURL, append(inside, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect in process: %w", err)
 	}
@@ -214,7 +270,8 @@ func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
 }
 
 // InProcessConn returns one end of a connection that doesn't leave the process, for
-// nats.InProcessServer; [Server.Connect] is the short way. Error: the server doesn't run.
+// nats.InProcessServer; [Server.Connect] is the short way, and the only one in a cluster without Listen.
+// Error: the server doesn't run.
 func (s *Server) InProcessConn() (net.Conn, error) {
 	srv, err := s.running()
 	if err != nil {
@@ -226,7 +283,7 @@ func (s *Server) InProcessConn() (net.Conn, error) {
 // Addr returns where the server listens, or nil when it doesn't.
 func (s *Server) Addr() net.Addr {
 	srv, err := s.running()
-	if err != nil {
+	if err != nil || s.cfg.Listen == "" {
 		return nil
 	}
 	return srv.Addr()
@@ -235,14 +292,24 @@ func (s *Server) Addr() net.Addr {
 // Health returns nil when the server can store, or why it can't: JetStream was switched off because
 // the folder can't be written to, or a stream met a write error (a full disk). JetStream doesn't
 // tell publishers; they wait in vain. The server has to be started again once the cause is gone,
-// which [Server.Run] does.
+// which [Server.Run] does. It says nothing of a cluster's other servers; [Server.Quorum] does.
 func (s *Server) Health() error {
 	srv, err := s.running()
 	if err != nil {
 		return err
 	}
-	if h := srv.Healthz(&server.HealthzOptions{}); h.Error != "" {
+	h := srv.Healthz(&server.HealthzOptions{JSEnabledOnly: s.clustered(), Details: false})
+	if h.Error != "" {
 		return errors.New(h.Error)
+	}
+	if !s.clustered() {
+		return nil
+	}
+	// Replicas that catch up and leaders that change come and go; a write error stays.
+	for _, e := range srv.Healthz(&server.HealthzOptions{Details: true}).Errors {
+		if strings.Contains(e.Error, "write error") {
+			return errors.New(e.Error)
+		}
 	}
 	return nil
 }

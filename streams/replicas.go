@@ -1,0 +1,71 @@
+package streams
+
+import (
+	"context"
+	"errors"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// What JetStream answers when it hasn't got as many servers as a stream is to have replicas.
+const (
+	codeNoPeers      = 10005
+	codeNotClustered = 10074
+)
+
+// tooFew reports whether an error says that there aren't enough servers, now, for a stream's replicas.
+func tooFew(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == codeNoPeers || api.ErrorCode == codeNotClustered)
+}
+
+// makeStream makes a stream with the replicas that the configuration wants, or, when there are too few
+// servers for them now, with one: an app that is new while a server is away is to work, and what it
+// stores is to be replicated once the server is back, which replicate sees to.
+func (st *stream) makeStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	handle, err := js.CreateStream(ctx, cfg)
+	if cfg.Replicas > 1 && tooFew(err) {
+		st.s.cfg.Logger.Warn("stream is made with one replica, for there are too few servers for more now",
+			"app", st.app, "stream", st.name, "wanted", cfg.Replicas, "err", err)
+		cfg.Replicas = 1
+		handle, err = js.CreateStream(ctx, cfg)
+	}
+	return handle, err
+}
+
+// replicate gives a stream the replicas that the configuration wants, if it has fewer. One that has
+// more keeps them: of two nodes with different configurations the more careful one is right. While there
+// are too few servers the stream stays as it is.
+func (st *stream) replicate(ctx context.Context, js jetstream.JetStream, info *jetstream.StreamInfo) (*jetstream.StreamInfo, error) {
+	want, have := st.s.cfg.Replicas, info.Config.Replicas
+	if have >= want {
+		return info, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*tryTimeout)
+	defer cancel()
+	cfg := info.Config
+	cfg.Replicas = want
+	handle, err := js.UpdateStream(ctx, cfg)
+	switch {
+	case tooFew(err):
+		st.s.cfg.Logger.Debug("stream keeps its replicas, for there are too few servers for more now",
+			"app", st.app, "stream", st.name, "replicas", have, "wanted", want, "err", err)
+		return info, nil
+	case err != nil:
+		return nil, err
+	}
+	st.s.cfg.Logger.Info("stream has more replicas now", "app", st.app, "stream", st.name, "before", have, "replicas", want)
+	return handle.CachedInfo(), nil
+}
+
+// keepReplicas gives cfg the replicas of the stream that it is for when those are more.
+func keepReplicas(ctx context.Context, js jetstream.JetStream, cfg *jetstream.StreamConfig) error {
+	handle, err := js.Stream(ctx, cfg.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err == nil {
+		cfg.Replicas = max(cfg.Replicas, handle.CachedInfo().Config.Replicas)
+	}
+	return err
+}
