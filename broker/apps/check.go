@@ -16,6 +16,8 @@ func checkID(id broker.AppID, report func(error)) {
 	switch {
 	case id == "":
 		report(errors.New("id: empty"))
+	case strings.HasPrefix(string(id), "%"):
+		report(errors.New("id: those that begin with % are the server's own"))
 	case !utf8.ValidString(string(id)):
 		report(errors.New("id: not UTF-8"))
 	case strings.ContainsFunc(string(id), func(r rune) bool { return !unicode.IsPrint(r) || r == '/' }):

@@ -69,7 +69,6 @@ func (c *cluster) run(ctx context.Context) error {
 		l := &life{
 			cluster: c, id: rand.Text(), logger: c.cfg.Logger.With("node", c.cfg.Node),
 			wake: make(chan struct{}, 1), over: make(chan struct{}),
-			objection: make(chan struct{}), claimed: make(chan struct{}),
 		}
 		err := l.run(ctx)
 		c.fall()

@@ -720,3 +720,21 @@ func TestAbandonedJoin(t *testing.T) {
 		p.end(t)
 	})
 }
+
+// A node that is told to end while the log can't be reached ends all the same.
+func TestEndWithoutLog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		way := newFlaky(&brokertest.Memory{})
+		p := begin(t, way, "a").ready(t)
+		way.block()
+		p.joins(t, in("plain", ""))
+		time.Sleep(time.Second) // it is being said
+		p.Leave(in("plain", ""))
+		began := time.Now()
+		p.end(t)
+		if took := time.Since(began); took > 6*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}

@@ -48,7 +48,7 @@ type Config struct {
 	Heartbeat time.Duration
 
 	// NodeTimeout is after how much silence a node is taken for dead, and what it had is taken away.
-	// At least two heartbeats. Default 30 s.
+	// At least two heartbeats. Default 30 s; −1 for never.
 	NodeTimeout time.Duration
 
 	// CleanupInterval is how often it is looked for dead nodes. Default 10 s.
@@ -89,7 +89,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	orDefault(&cfg.Heartbeat, 10*time.Second)
 	problem(cfg.Heartbeat < 0, "heartbeat: %v is negative", cfg.Heartbeat)
 	orDefault(&cfg.NodeTimeout, 30*time.Second)
-	problem(cfg.NodeTimeout < 2*cfg.Heartbeat, "node timeout: %v is less than two heartbeats of %v", cfg.NodeTimeout, cfg.Heartbeat)
+	problem(cfg.NodeTimeout != -1 && cfg.NodeTimeout < 2*cfg.Heartbeat, "node timeout: %v is less than two heartbeats of %v", cfg.NodeTimeout, cfg.Heartbeat)
 	orDefault(&cfg.CleanupInterval, 10*time.Second)
 	problem(cfg.CleanupInterval < 0, "cleanup interval: %v is negative", cfg.CleanupInterval)
 	orDefault(&cfg.QueueSize, 100_000)

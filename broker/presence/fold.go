@@ -25,7 +25,9 @@ func (l *life) fold(e *broker.Event) error {
 	}
 	mine := x.Node == c.cfg.Node && x.Life == l.id
 	if e.Name == claims {
-		l.claim(x, mine)
+		if l.begun && x.Node == c.cfg.Node {
+			l.say(item{kind: beats, entry: &entry{}}) // the name is in use
+		}
 		return nil
 	}
 	if e.Name == begins {
@@ -70,35 +72,6 @@ func (l *life) fold(e *broker.Event) error {
 	return err
 }
 
-// claim objects when somebody wants this node's name.
-func (l *life) claim(x *entry, mine bool) {
-	switch {
-	case x.Node != l.cluster.cfg.Node:
-	case mine:
-		select {
-		case <-l.claimed:
-		default:
-			close(l.claimed)
-		}
-	case l.begun:
-		l.say(item{kind: beats, entry: &entry{}})
-	}
-}
-
-// objected notes that somebody else lives under this node's name, when that was asked.
-func (l *life) objected() {
-	select {
-	case <-l.claimed:
-	default:
-		return
-	}
-	select {
-	case <-l.objection:
-	default:
-		close(l.objection)
-	}
-}
-
 // heard notes that a node has said something, and returns it: nil when it is not among the living. It
 // reports whether this is its next entry. One that comes again is passed over like one of the dead.
 func (l *life) heard(e *broker.Event, x *entry, mine bool) (p *peer, whole bool) {
@@ -106,9 +79,6 @@ func (l *life) heard(e *broker.Event, x *entry, mine bool) (p *peer, whole bool)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p = c.peers[x.Node]
-	if x.Node == c.cfg.Node && !mine && e.Name == beats {
-		l.objected()
-	}
 	if p == nil || p.life != x.Life {
 		return nil, false
 	}

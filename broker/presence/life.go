@@ -19,11 +19,10 @@ const (
 	// mostData is up to how many bytes of changes make an entry, below what NATS takes by default.
 	mostData = 256 << 10
 
-	// objecting is how long a node waits for another one to say that it has the name, once it has read
-	// its own claim back.
+	// objecting is how long a node waits for another one to say that it has the name.
 	objecting = time.Second
 
-	// leaving bounds what a life says last.
+	// leaving bounds what a life says last, and what it was saying before.
 	leaving = 5 * time.Second
 
 	retryAfter = 50 * time.Millisecond
@@ -49,12 +48,9 @@ type life struct {
 
 	// Of the goroutine in run:
 
-	started   time.Time
-	lastOwn   time.Time     // when an entry of its own was read back
-	objection chan struct{} // closed when somebody else has the name
-	claimed   chan struct{} // closed when the claim was read back
-	begun     bool
-	state     stateClock
+	started time.Time
+	begun   bool
+	state   stateClock
 }
 
 // item is a change or an entry that is to be said.
@@ -117,6 +113,9 @@ func (l *life) run(ctx context.Context) error {
 	unbegun := context.AfterFunc(ctx, func() { die(ctx.Err()) })
 	defer unbegun()
 	c := l.cluster
+	if err := l.claim(living); err != nil {
+		return err
+	}
 	from, events, err := c.cfg.Log.Tail(living, App)
 	if err != nil {
 		return fmt.Errorf("follow the log of who is where: %w", err)
@@ -124,11 +123,8 @@ func (l *life) run(ctx context.Context) error {
 	if err := l.load(living, from); err != nil {
 		return fmt.Errorf("read who is where: %w", err)
 	}
-	l.started, l.lastOwn = time.Now(), time.Now()
-	c.mu.Lock()
-	namesake := c.peers[c.cfg.Node]
-	c.mu.Unlock()
-	running.Go(func() { l.begin(living, namesake != nil) })
+	l.started = time.Now()
+	running.Go(func() { l.begin(living) })
 	standing := false
 	for e, err := range events {
 		if err == nil {
@@ -145,6 +141,7 @@ func (l *life) run(ctx context.Context) error {
 			}
 			c.stand(l)
 			running.Go(func() { l.write(ctx, living) })
+			running.Go(func() { l.hurry(ctx, living) })
 			running.Go(func() { l.watch(living) })
 		}
 	}
@@ -157,33 +154,67 @@ func (l *life) run(ctx context.Context) error {
 // errEnded is what ends a life that has said so.
 var errEnded = errors.New("ended")
 
-// begin makes sure of the name and begins.
-func (l *life) begin(ctx context.Context, namesake bool) {
+// claim makes sure of the node's name, if the log knows it: a node that lives answers to a claim. It comes
+// before anything that is done under the name, for that might disturb the other one.
+func (l *life) claim(ctx context.Context) error {
 	c := l.cluster
-	if namesake {
-		claim := &entry{Node: c.cfg.Node, Life: l.id}
-		if !l.append(ctx, claims, claim) {
-			return
+	_, newest, err := c.cfg.Log.Bounds(ctx, App)
+	if err != nil {
+		return fmt.Errorf("read who is where: %w", err)
+	}
+	if err := l.load(ctx, newest); err != nil {
+		return fmt.Errorf("read who is where: %w", err)
+	}
+	c.mu.Lock()
+	namesake := c.peers[c.cfg.Node]
+	clear(c.peers)
+	c.mu.Unlock()
+	if namesake == nil {
+		return nil
+	}
+	e, err := (&entry{Node: c.cfg.Node, Life: l.id}).event(claims)
+	if err != nil {
+		return err
+	}
+	if !l.store(ctx, e) {
+		return ctx.Err()
+	}
+	l.logger.Info("the log knows a node of this name; it has a second to say that it lives", "life", namesake.life)
+	after := e.Position.Serial
+	for until := time.Now().Add(objecting); time.Now().Before(until); {
+		_, newest, err := c.cfg.Log.Bounds(ctx, App)
+		if err != nil {
+			return fmt.Errorf("wait for another node of this name: %w", err)
 		}
-		select {
-		case <-l.claimed:
-		case <-ctx.Done():
-			return
+		for e, err := range c.cfg.Log.Range(ctx, App, happenings, after, newest.Serial) {
+			if err != nil {
+				return fmt.Errorf("wait for another node of this name: %w", err)
+			}
+			x, err := readEntry(e)
+			if err != nil {
+				return err
+			}
+			if x.Node == c.cfg.Node && x.Life == namesake.life && e.Name == beats {
+				return fmt.Errorf("%w: a node called %q runs; give this one another name (INSTANCE_PROCESS_ID), or stop the other", ErrNameTaken, c.cfg.Node)
+			}
 		}
+		after = newest.Serial
 		select {
-		case <-l.objection:
-			l.die(fmt.Errorf("%w: a node called %q runs; give this one another name (INSTANCE_PROCESS_ID), or stop the other", ErrNameTaken, c.cfg.Node))
-			return
-		case <-time.After(objecting):
+		case <-time.After(objecting / 20):
 		case <-ctx.Done():
-			return
+			return ctx.Err()
 		}
 	}
+	return nil
+}
+
+// begin says that the life begins; once that is read back it has.
+func (l *life) begin(ctx context.Context) {
 	l.mu.Lock()
 	l.number = 1
 	l.flying = append(l.flying, nil)
 	l.mu.Unlock()
-	l.append(ctx, begins, &entry{Node: c.cfg.Node, Life: l.id, Number: 1})
+	l.append(ctx, begins, &entry{Node: l.cluster.cfg.Node, Life: l.id, Number: 1})
 }
 
 // append stores an entry, as often as it takes, and reports false when ctx has ended before.
@@ -236,16 +267,28 @@ func (l *life) write(ctx, living context.Context) {
 		case <-beat.C:
 			more = l.flush(living, true, false)
 		case <-ctx.Done():
-			last, stop := context.WithTimeout(living, leaving)
-			defer stop()
-			context.AfterFunc(last, func() { l.die(fmt.Errorf("say the end: %w", last.Err())) })
-			l.flush(last, false, true)
-			<-living.Done()
+			l.flush(living, false, true)
 			return
 		case <-living.Done():
 			return
 		}
 		beat.Reset(l.cluster.cfg.Heartbeat)
+	}
+}
+
+// hurry ends the life when its end takes too long to be said.
+func (l *life) hurry(ctx, living context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-living.Done():
+		return
+	}
+	timer := time.NewTimer(leaving)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		l.die(fmt.Errorf("say the end: not within %v", leaving))
+	case <-living.Done():
 	}
 }
 
@@ -341,6 +384,9 @@ func (l *life) status() *Status {
 // own word read back hears of nobody's, and takes nobody for dead.
 func (l *life) watch(ctx context.Context) {
 	c := l.cluster
+	if c.cfg.NodeTimeout < 0 {
+		return
+	}
 	tick := time.NewTicker(c.cfg.CleanupInterval)
 	defer tick.Stop()
 	for {
