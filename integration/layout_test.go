@@ -26,12 +26,14 @@ type place struct {
 // places is the whole house. A package that isn't here has no floor to stand on: give it one.
 var places = []place{
 	// The roof.
-	{"cmd/playhead", "flags, signals, exit code, nothing else", []string{"cmd/playhead/boot"}},
+	{"cmd/playhead", "flags, signals, exit code, nothing else", []string{"cmd/playhead/boot", "cmd/playhead/console", "cmd/playhead/prove"}},
+	{"cmd/playhead/console", "the commands that talk to a running server", []string{"cmd/playhead/boot", "broker", "broker/pusher", "replay/client"}},
+	{"cmd/playhead/prove", "starts a cluster of real processes, treats it as production does, and compares what was acknowledged with what clients got", []string{"broker", "broker/pusher", "replay/client", "adapters/embedded"}},
 	{"integration", "whole nodes against real NATS, real Redis, real Pusher clients", []string{"cmd/playhead/boot"}},
 
 	{"cmd/playhead/boot", "assembles a node from its configuration, runs it, takes it apart again", []string{
 		"broker", "broker/pusher", "broker/ws", "broker/rest", "broker/presence", "broker/page", "broker/webhook", "broker/apps", "replay/js",
-		"streams", "replay", "adapters/redis", "adapters/embedded",
+		"streams", "replay", "replay/client", "adapters/redis", "adapters/embedded",
 	}},
 
 	// The doors.
@@ -46,6 +48,7 @@ var places = []place{
 	{"broker/presence", "knows who is where across all nodes: occupied channels, present members", []string{"broker"}},
 	{"broker/apps", "finds an app by id or key", []string{"broker"}},
 	{"replay", "the events between a client's position and the seam, or the reason it cannot have them", []string{"broker"}},
+	{"replay/client", "a Go client that keeps its place: it subscribes with resume, iterates events, and reads history", []string{"broker", "broker/pusher"}},
 	{"streams", "one JetStream stream per app, one durable consumer per node and app", []string{"broker"}},
 	{"adapters/redis", "Redis and Redis Cluster pub/sub: same contract, no memory", []string{"broker"}},
 
@@ -64,10 +67,10 @@ var vendors = []struct {
 	rooms  []string
 	tests  []string
 }{
-	{"github.com/nats-io/", []string{"streams", "adapters/embedded", "cmd/playhead/boot"}, []string{"integration"}},
+	{"github.com/nats-io/", []string{"streams", "adapters/embedded", "cmd/playhead/boot", "cmd/playhead/prove"}, []string{"integration"}},
 	{"github.com/synadia-io/", []string{"streams", "adapters/embedded", "cmd/playhead/boot"}, []string{"integration"}},
 	{"github.com/redis/", []string{"adapters/redis"}, []string{"integration"}},
-	{"github.com/coder/websocket", []string{"broker/ws"}, []string{"cmd/playhead/boot", "integration"}},
+	{"github.com/coder/websocket", []string{"broker/ws", "replay/client", "cmd/playhead/prove"}, []string{"cmd/playhead/boot", "integration"}},
 	{"github.com/pusher/", nil, []string{"integration"}},
 	{"github.com/alecthomas/kong", []string{"cmd/playhead"}, nil},
 	{"go.yaml.in/yaml/", []string{"cmd/playhead/boot"}, []string{"integration"}},
