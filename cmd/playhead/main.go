@@ -1,5 +1,5 @@
 // Command playhead is main: flags, signals, exit code, nothing else. What they set in motion is in
-// package boot.
+// packages boot and console.
 package main
 
 import (
@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/playhead/playhead/cmd/playhead/boot"
+	"github.com/playhead/playhead/cmd/playhead/console"
 )
 
 // version is set by the linker when a release is built.
@@ -27,7 +28,10 @@ const (
 
 type cli struct {
 	Serve    serveCommand    `cmd:"" default:"withargs" help:"Run a node. This is the default."`
-	Publish  publishCommand  `cmd:"" help:"Publish one event, signed, through a node's HTTP API."`
+	Tail     console.Tail    `cmd:"" help:"Follow channels of a running server, over cuts and restarts."`
+	History  console.History `cmd:"" help:"Read a channel's past."`
+	Publish  console.Publish `cmd:"" help:"Publish one event, signed, through a node's HTTP API."`
+	Cluster  console.Cluster `cmd:"" help:"Look at the nodes of a cluster."`
 	Webhooks webhooksCommand `cmd:"" help:"Look at webhooks that could not be delivered, and send them again."`
 	Config   configCommand   `cmd:"" help:"Look at the configuration."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
@@ -43,18 +47,6 @@ type serveCommand struct {
 	Data string `placeholder:"FOLDER" help:"Folder that holds the streams (data_dir, DATA_DIR). Default: ./data."`
 	Host string `placeholder:"ADDRESS" help:"Address to listen on (host, HOST). Default: 0.0.0.0."`
 	Port string `placeholder:"PORT" help:"Port for WebSockets and HTTP (port, PORT). Default: 6001; 0 picks a free one."`
-}
-
-type publishCommand struct {
-	configFlag
-	Channel   string `arg:"" help:"Channel to publish to."`
-	Event     string `arg:"" help:"Name of the event."`
-	Data      string `arg:"" help:"Data of the event, any text; JSON by custom."`
-	URL       string `name:"url" placeholder:"URL" help:"Server to publish to. Default: http://127.0.0.1 and the configured port."`
-	AppID     string `name:"app-id" placeholder:"ID" help:"App to publish for. Default: the first in the configuration."`
-	Key       string `placeholder:"KEY" help:"Key to sign with. Default: the app's first."`
-	Secret    string `placeholder:"SECRET" help:"Secret of the key. Default: the configured one."`
-	PrintCurl bool   `help:"Print a curl command that does it, valid for ten minutes, and publish nothing."`
 }
 
 type webhooksCommand struct {
@@ -90,21 +82,21 @@ type checkCommand struct {
 
 type versionCommand struct{}
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(os.Args[1:], console.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})) }
 
 // run carries out a command line and returns the exit code.
-func run(args []string, out, errs io.Writer) int {
+func run(args []string, std console.Stdio) int {
 	var c cli
 	helped := false
 	parser, err := kong.New(&c,
 		kong.Name("playhead"),
 		kong.Description("A realtime server that speaks the Pusher protocol and keeps what was published, so that clients that return miss nothing."),
-		kong.Writers(out, errs),
+		kong.Writers(std.Out, std.Err),
 		kong.Exit(func(int) { helped = true }),
 		kong.UsageOnError(),
 	)
 	if err != nil {
-		fmt.Fprintln(errs, "playhead:", err)
+		fmt.Fprintln(std.Err, "playhead:", err)
 		return exitError
 	}
 	command, err := parser.Parse(args)
@@ -112,23 +104,20 @@ func run(args []string, out, errs io.Writer) int {
 		return exitOK
 	}
 	if err != nil {
-		fmt.Fprintf(errs, "playhead: %v\nplayhead --help tells more.\n", err)
+		fmt.Fprintf(std.Err, "playhead: %v\nplayhead --help tells more.\n", err)
 		return exitUsage
 	}
-	ctx, stop := notify(errs)
+	ctx, stop := notify(std.Err)
 	defer stop()
 	command.Bind(&c)
 	command.BindTo(ctx, (*context.Context)(nil))
-	command.Bind(stdio{out, errs})
+	command.Bind(std)
 	if err := command.Run(); err != nil {
-		fmt.Fprintln(errs, "playhead:", err)
+		fmt.Fprintln(std.Err, "playhead:", err)
 		return exitError
 	}
 	return exitOK
 }
-
-// stdio is standard output and standard error.
-type stdio struct{ out, err io.Writer }
 
 // notify returns a context that the first SIGINT or SIGTERM ends; a second one ends the process.
 func notify(errs io.Writer) (ctx context.Context, stop func()) {
@@ -164,7 +153,7 @@ func notify(errs io.Writer) (ctx context.Context, stop func()) {
 }
 
 // Run runs a node until a signal to end comes. SIGHUP has it read the configuration again.
-func (c *serveCommand) Run(ctx context.Context, std stdio) error {
+func (c *serveCommand) Run(ctx context.Context, std console.Stdio) error {
 	hangup := make(chan os.Signal, 1) // one that waits is as good as several
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
@@ -178,7 +167,7 @@ func (c *serveCommand) Run(ctx context.Context, std stdio) error {
 		return err
 	}
 	cfg.Source, cfg.Hangup = &source, hangup
-	cfg.Output, cfg.Logger = std.out, boot.NewLogger(cfg, std.err)
+	cfg.Output, cfg.Logger = std.Out, boot.NewLogger(cfg, std.Err)
 	node, err := boot.New(cfg)
 	if err != nil {
 		return err
@@ -186,48 +175,35 @@ func (c *serveCommand) Run(ctx context.Context, std stdio) error {
 	return node.Run(ctx)
 }
 
-// Run publishes an event, or prints how.
-func (c *publishCommand) Run(ctx context.Context, std stdio) error {
-	cfg, err := boot.Load(boot.Source{File: c.Config})
-	if err != nil {
-		return err
-	}
-	return boot.Publish(ctx, cfg, boot.PublishConfig{
-		URL: c.URL, AppID: c.AppID, Key: c.Key, Secret: c.Secret,
-		Channel: c.Channel, Event: c.Event, Data: c.Data,
-		PrintCurl: c.PrintCurl, Output: std.out,
-	})
-}
-
 // Run lists dead webhooks.
-func (c *deadCommand) Run(ctx context.Context, std stdio) error {
+func (c *deadCommand) Run(ctx context.Context, std console.Stdio) error {
 	cfg, err := boot.Load(boot.Source{File: c.Config})
 	if err != nil {
 		return err
 	}
-	return boot.ListDead(ctx, cfg, boot.DeadConfig{URL: c.URL, AppID: c.AppID, Limit: c.Limit, Output: std.out})
+	return boot.ListDead(ctx, cfg, boot.DeadConfig{URL: c.URL, AppID: c.AppID, Limit: c.Limit, Output: std.Out})
 }
 
 // Run sends dead webhooks again.
-func (c *retryCommand) Run(ctx context.Context, std stdio) error {
+func (c *retryCommand) Run(ctx context.Context, std console.Stdio) error {
 	cfg, err := boot.Load(boot.Source{File: c.Config})
 	if err != nil {
 		return err
 	}
-	return boot.RetryDead(ctx, cfg, boot.DeadConfig{URL: c.URL, AppID: c.AppID, Numbers: c.Numbers, All: c.All, Output: std.out})
+	return boot.RetryDead(ctx, cfg, boot.DeadConfig{URL: c.URL, AppID: c.AppID, Numbers: c.Numbers, All: c.All, Output: std.Out})
 }
 
 // Run checks the configuration.
-func (c *checkCommand) Run(std stdio) error {
+func (c *checkCommand) Run(std console.Stdio) error {
 	if _, err := boot.Load(boot.Source{File: c.Config}); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(std.out, "The configuration is fine.")
+	_, err := fmt.Fprintln(std.Out, "The configuration is fine.")
 	return err
 }
 
 // Run prints what was built from what.
-func (versionCommand) Run(std stdio) error {
+func (versionCommand) Run(std console.Stdio) error {
 	v, revision, goVersion := version, "", ""
 	if info, ok := debug.ReadBuildInfo(); ok {
 		goVersion = info.GoVersion
@@ -243,6 +219,6 @@ func (versionCommand) Run(std stdio) error {
 	if v == "" {
 		v = "(devel)"
 	}
-	_, err := fmt.Fprintf(std.out, "playhead %s%s %s\n", v, revision, goVersion)
+	_, err := fmt.Fprintf(std.Out, "playhead %s%s %s\n", v, revision, goVersion)
 	return err
 }

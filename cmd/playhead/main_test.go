@@ -58,10 +58,18 @@ type process struct {
 
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
+	return startWith(t, "", nil, args...)
+}
+
+// startWith is start with standard input and more of an environment.
+func startWith(t *testing.T, in string, env []string, args ...string) *process {
+	t.Helper()
 	p := &process{out: &text{}, errs: &text{}, done: make(chan struct{})}
 	p.cmd = exec.Command(os.Args[0], args...)
 	p.cmd.Dir = t.TempDir()
 	p.cmd.Env = []string{asMain + "=1", "METRICS_ENABLED=false", "HOST=127.0.0.1", "HOME=" + p.cmd.Dir, "GORACE=atexit_sleep_ms=0"}
+	p.cmd.Env = append(p.cmd.Env, env...)
+	p.cmd.Stdin = strings.NewReader(in)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.errs
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -121,13 +129,38 @@ func (p *process) up(t *testing.T) string {
 	return address
 }
 
+// The commands take their server from the environment, their data from standard input, and end with
+// the first signal.
+func TestConsole(t *testing.T) {
+	t.Parallel()
+	server := start(t, "--port", "0")
+	address := server.up(t)
+	ask := func(args ...string) *process {
+		t.Helper()
+		return startWith(t, "hello", []string{"PLAYHEAD_URL=http://" + address, "PLAYHEAD_KEY=app-key", "PLAYHEAD_SECRET=app-secret", "PLAYHEAD_APP_ID=app-id"}, args...)
+	}
+	sent := ask("publish", "c", "e", "-")
+	if code := sent.exit(t); code != exitOK {
+		t.Fatalf("publish: exit %d", code)
+	}
+	tail := ask("tail", "c", "private-d", "--count", "1")
+	tail.await(t, "the event", func() bool { return strings.HasSuffix(tail.out.String(), "\tc\te\thello\n") })
+	if past := ask("history", "c"); past.exit(t) != exitOK || past.out.String() != tail.out.String() {
+		t.Errorf("the history differs from what was followed")
+	}
+	tail.signal(t, os.Interrupt)
+	if code := tail.exit(t); code != exitOK {
+		t.Errorf("tail: exit %d after SIGINT", code)
+	}
+}
+
 // Without arguments it serves; publish reaches it; the first signal ends it well.
 func TestServe(t *testing.T) {
 	t.Parallel()
 	p := start(t, "--port", "0", "--data", "streams")
 	address := p.up(t)
 	sent := start(t, "publish", "--url", "http://"+address, "c", "e", `{"n":1}`)
-	if code := sent.exit(t); code != exitOK || sent.out.String() != "{}\n" {
+	if code := sent.exit(t); code != exitOK || !strings.HasPrefix(sent.out.String(), "1-") {
 		t.Errorf("publish: exit %d", code)
 	}
 	if _, err := os.Stat(filepath.Join(p.cmd.Dir, "streams", "jetstream")); err != nil {
@@ -241,23 +274,28 @@ func TestCommandLine(t *testing.T) {
 		out  string // part of standard output
 		errs string // part of standard error
 	}{
-		"help":          {[]string{"--help"}, exitOK, "publish <channel> <event> <data>", ""},
-		"serve's help":  {[]string{"serve", "--help"}, exitOK, "$PLAYHEAD_CONFIG", ""},
-		"version":       {[]string{"version"}, exitOK, "playhead ", ""},
-		"check":         {[]string{"config", "check"}, exitOK, "The configuration is fine.", ""},
-		"bad check":     {[]string{"config", "check", "--config", bad}, exitError, "", "configuration: 2 problems:\n  " + bad + ":1: prot: unknown key; did you mean port?\n  " + bad + `:2: log.level: unknown value "loud"`},
-		"missing file":  {[]string{"--config", "/nowhere.yml"}, exitError, "", "configuration: open /nowhere.yml: no such file or directory"},
-		"bad flag":      {[]string{"--port", "http"}, exitError, "", `configuration: --port: port: "http" is not a whole number`},
-		"port in use":   {[]string{"--port", port}, exitError, "", "port " + port + " is in use on 127.0.0.1"},
-		"folder a file": {[]string{"--port", "0", "--data", bad}, exitError, "", "data folder " + bad},
-		"curl":          {[]string{"publish", "c", "e", "d", "--print-curl"}, exitOK, "curl -sS", ""},
-		"no server":     {[]string{"publish", "c", "e", "d", "--url", "http://127.0.0.1:1"}, exitError, "", "is the server running?"},
-		"dead":          {[]string{"webhooks", "dead", "--url", "http://127.0.0.1:1"}, exitError, "", "list dead webhooks: ask http://127.0.0.1:1: "},
-		"retry":         {[]string{"webhooks", "retry", "1", "2", "--url", "http://127.0.0.1:1"}, exitError, "", "retry dead webhooks: ask http://127.0.0.1:1: "},
-		"retry what":    {[]string{"webhooks", "retry", "x"}, exitUsage, "", "expected a valid 64 bit uint"},
-		"unknown":       {[]string{"fly"}, exitUsage, "", "unexpected argument fly"},
-		"unknown flag":  {[]string{"serve", "--fly"}, exitUsage, "", "unknown flag --fly"},
-		"too few":       {[]string{"publish", "c"}, exitUsage, "", "<event>"},
+		"help":           {[]string{"--help"}, exitOK, "publish <channel> <event> <data>", ""},
+		"serve's help":   {[]string{"serve", "--help"}, exitOK, "$PLAYHEAD_CONFIG", ""},
+		"version":        {[]string{"version"}, exitOK, "playhead ", ""},
+		"check":          {[]string{"config", "check"}, exitOK, "The configuration is fine.", ""},
+		"bad check":      {[]string{"config", "check", "--config", bad}, exitError, "", "configuration: 2 problems:\n  " + bad + ":1: prot: unknown key; did you mean port?\n  " + bad + `:2: log.level: unknown value "loud"`},
+		"missing file":   {[]string{"--config", "/nowhere.yml"}, exitError, "", "configuration: open /nowhere.yml: no such file or directory"},
+		"bad flag":       {[]string{"--port", "http"}, exitError, "", `configuration: --port: port: "http" is not a whole number`},
+		"port in use":    {[]string{"--port", port}, exitError, "", "port " + port + " is in use on 127.0.0.1"},
+		"folder a file":  {[]string{"--port", "0", "--data", bad}, exitError, "", "data folder " + bad},
+		"curl":           {[]string{"publish", "c", "e", "d", "--print-curl"}, exitOK, "curl -sS", ""},
+		"no server":      {[]string{"publish", "c", "e", "d", "--url", "http://127.0.0.1:1"}, exitError, "", "is the server running?"},
+		"tail's help":    {[]string{"tail", "--help"}, exitOK, "$PLAYHEAD_SECRET", ""},
+		"two beginnings": {[]string{"tail", "c", "--since", "1m", "--count", "1"}, exitUsage, "", "can't be used together"},
+		"bad time":       {[]string{"history", "c", "--since", "soon"}, exitUsage, "", "neither so long ago"},
+		"history":        {[]string{"history", "c", "--url", "http://127.0.0.1:1"}, exitError, "", "is the server running?"},
+		"tail what":      {[]string{"tail", "a/b"}, exitError, "", "tail: a/b: "},
+		"dead":           {[]string{"webhooks", "dead", "--url", "http://127.0.0.1:1"}, exitError, "", "list dead webhooks: ask http://127.0.0.1:1: "},
+		"retry":          {[]string{"webhooks", "retry", "1", "2", "--url", "http://127.0.0.1:1"}, exitError, "", "retry dead webhooks: ask http://127.0.0.1:1: "},
+		"retry what":     {[]string{"webhooks", "retry", "x"}, exitUsage, "", "expected a valid 64 bit uint"},
+		"unknown":        {[]string{"fly"}, exitUsage, "", "unexpected argument fly"},
+		"unknown flag":   {[]string{"serve", "--fly"}, exitUsage, "", "unknown flag --fly"},
+		"too few":        {[]string{"publish", "c"}, exitUsage, "", "<event>"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

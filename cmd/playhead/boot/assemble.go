@@ -2,11 +2,9 @@ package boot
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/playhead/playhead/broker"
 	"github.com/playhead/playhead/broker/page"
 	"github.com/playhead/playhead/broker/presence"
@@ -37,24 +35,17 @@ func (n *Node) assemble(ctx context.Context, s *stack) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if err := n.server.Start(ctx); err != nil {
-		return err
-	}
-	s.push("embedded server", n.server.Shutdown)
-	s.start("mending", n.server.Run)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	medium, err := n.connect(s)
+	medium, err := n.raise(ctx, s)
 	if err != nil {
 		return err
 	}
+	n.medium.Store(medium)
 	s.start("streams", medium.Run)
-	return n.open(s, medium)
+	return n.open(ctx, s, medium)
 }
 
 // open starts the node over its medium, and the doors.
-func (n *Node) open(s *stack, medium *streams.Streams) error {
+func (n *Node) open(ctx context.Context, s *stack, medium *streams.Streams) error {
 	node, err := broker.New(broker.Config{
 		Log:       medium,
 		Linger:    time.Duration(n.cfg.Feed.Linger),
@@ -76,10 +67,11 @@ func (n *Node) open(s *stack, medium *streams.Streams) error {
 	}
 	n.webhooks.Store(hooks)
 	s.start("webhooks", hooks.Run)
-	members, err := presence.New(presence.Config{Notifier: node, Observer: hooks, Registerer: n.registry})
+	members, err := n.newMembers(node, hooks, medium)
 	if err != nil {
 		return err
 	}
+	n.members.Store(members)
 	s.start("presence", members.Run)
 	replayer, err := replay.New(replay.Config{
 		History:     medium,
@@ -101,7 +93,7 @@ func (n *Node) open(s *stack, medium *streams.Streams) error {
 		Replay:          replayer,
 		Cache:           medium,
 		Observer:        hooks,
-		Alone:           true, // the medium is in this process, so no other node has it
+		Alone:           n.cfg.alone(),
 		ActivityTimeout: time.Duration(n.cfg.WebSocket.ActivityTimeout),
 		PingAfter:       time.Duration(n.cfg.WebSocket.PingAfter),
 		PongTimeout:     time.Duration(n.cfg.WebSocket.PongTimeout),
@@ -131,7 +123,11 @@ func (n *Node) open(s *stack, medium *streams.Streams) error {
 	if err != nil {
 		return err
 	}
+	n.sockets.Store(sockets)
 	s.start("doors", sockets.Run)
+	if err := n.meet(ctx, s, members); err != nil {
+		return err
+	}
 	r := &root{sockets: sockets, api: api, module: js.Handler(), health: n.health(), limiter: newLimiter(&n.cfg, n.registry), logger: n.logger}
 	if n.cfg.Environment != production {
 		if r.page, err = n.page(node); err != nil {
@@ -142,6 +138,7 @@ func (n *Node) open(s *stack, medium *streams.Streams) error {
 	s.start("HTTP server", serve(srv, n.doors))
 	s.push("stop accepting", stopServing(srv, time.Duration(n.cfg.Shutdown.Timeout)/3))
 	s.push("close sessions", within(time.Duration(n.cfg.Shutdown.Timeout)/2, sockets.Drain))
+	n.stepDown(s)
 	s.start("configuration", n.reloader(hooks, node, medium).run)
 	n.serving.Store(true)
 	s.push("not ready", func(context.Context) error {
@@ -151,46 +148,11 @@ func (n *Node) open(s *stack, medium *streams.Streams) error {
 	return nil
 }
 
-// connect opens the connections to the medium, and makes the medium over them. Publishing, tails
-// and reads have one each: a read of a long range holds up whatever shares its connection.
-func (n *Node) connect(s *stack) (*streams.Streams, error) {
-	var conns [3]*nats.Conn
-	for i, name := range []string{"publish", "tail", "read"} {
-		c, err := n.server.Connect(nats.Name(n.cfg.Node+" "+name), nats.MaxReconnects(-1))
-		if err != nil {
-			return nil, err
-		}
-		conns[i] = c
-		s.push("NATS drain: "+name, drain(c))
-	}
-	sync, afterCreate := streams.SyncAlways, func() error { return nil }
-	if n.cfg.Sync.Mode == "interval" {
-		// A young stream would be gone after a power cut with its definition, and what was
-		// stored in it with that, however long ago the interval was over.
-		sync, afterCreate = streams.SyncInterval, n.server.SyncStore
-	}
-	return streams.New(streams.Config{
-		Publish:       conns[0],
-		Tail:          conns[1],
-		Read:          conns[2],
-		NodeName:      n.cfg.Node,
-		Prefix:        n.cfg.NATS.Prefix,
-		MaxAge:        time.Duration(n.cfg.Streams.MaxAge),
-		MaxBytes:      int64(n.cfg.Streams.MaxBytes),
-		MaxMsgs:       int64(n.cfg.Streams.MaxEvents),
-		Retention:     n.retention,
-		Duplicates:    time.Duration(n.cfg.Streams.DuplicateWindow),
-		AppendTimeout: time.Duration(n.cfg.Streams.AppendTimeout),
-		Sync:          sync,
-		AfterCreate:   afterCreate,
-		Health:        n.server.Health,
-		Logger:        n.logger,
-		Registerer:    n.registry,
-	})
-}
-
 // retention is what an app's stream is to remember.
 func (n *Node) retention(id broker.AppID) broker.Retention {
+	if id == presence.App {
+		return membersRetention
+	}
 	app, err := n.apps.ByID(context.Background(), id) // looks at what is in memory
 	if err != nil {
 		return broker.Retention{} // it is gone; its stream stays as the streams' own bounds have it
@@ -258,27 +220,6 @@ func (n *Node) reloader(hooks *webhook.Webhooks, node *broker.Node, medium *stre
 		streams:  medium,
 		logger:   n.logger,
 		metrics:  newReloadMetrics(n.registry),
-	}
-}
-
-// drain lets what is under way on a connection finish, and closes it.
-func drain(c *nats.Conn) func(context.Context) error {
-	return func(ctx context.Context) error {
-		closed := c.StatusChanged(nats.CLOSED)
-		if err := c.Drain(); err != nil {
-			c.Close()
-			if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrConnectionReconnecting) {
-				return nil
-			}
-			return err
-		}
-		select {
-		case <-closed:
-			return nil
-		case <-ctx.Done():
-			c.Close()
-			return ctx.Err()
-		}
 	}
 }
 

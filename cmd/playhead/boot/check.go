@@ -40,6 +40,7 @@ func (l *loader) check(c *Config) {
 	if c.Metrics.Enabled == On && c.Metrics.Port == c.Port && c.Port != AnyPort && l.good("port", "metrics.port") {
 		l.problem("%s: %v is the port of the WebSockets too; give metrics one of its own", l.at("metrics.port"), c.Port)
 	}
+	l.checkMedium(c)
 	l.checkProxies(c)
 	l.checkApps(c)
 	if c.Environment == production && c.forDevelopment() {

@@ -30,13 +30,20 @@ type Config struct {
 	DataDir string `yaml:"data_dir" env:"DATA_DIR" default:"./data"`
 
 	// Node is the node's name in its cluster; no two running nodes may share one. A node
-	// that keeps its name over a restart finds what it left. Default: the host's name.
+	// that keeps its name over a restart finds what it left. Default: the host's name; with
+	// [ClusterConfig].Routes it is required.
 	Node string `yaml:"node" env:"INSTANCE_PROCESS_ID"`
+
+	// StartupTimeout is how long the node waits for NATS servers that it can't reach, and for the
+	// cluster to have a leader; then its start has been in vain. Default 1m.
+	StartupTimeout Duration `yaml:"startup_timeout" env:"STARTUP_TIMEOUT" default:"1m"`
 
 	Metrics   MetricsConfig   `yaml:"metrics"`
 	Log       LogConfig       `yaml:"log"`
 	Adapter   AdapterConfig   `yaml:"adapter"`
 	NATS      NATSConfig      `yaml:"nats"`
+	Cluster   ClusterConfig   `yaml:"cluster"`
+	Cleanup   CleanupConfig   `yaml:"cleanup"`
 	Sync      SyncConfig      `yaml:"sync"`
 	Streams   StreamsConfig   `yaml:"streams"`
 	Replay    ReplayConfig    `yaml:"replay"`
@@ -88,19 +95,6 @@ type LogConfig struct {
 
 	// Format is text for people or json for machines. Default "text".
 	Format string `yaml:"format" env:"LOG_FORMAT" default:"text" oneof:"text json"`
-}
-
-// AdapterConfig names the medium.
-type AdapterConfig struct {
-	// Driver is the medium that carries events. Default and only one: "nats", which runs
-	// inside the process.
-	Driver string `yaml:"driver" env:"ADAPTER_DRIVER" default:"nats" oneof:"nats"`
-}
-
-// NATSConfig is about names inside NATS.
-type NATSConfig struct {
-	// Prefix begins the name of every stream and subject. Default "playhead".
-	Prefix string `yaml:"prefix" env:"NATS_PREFIX" default:"playhead"`
 }
 
 // SyncConfig says what an acknowledged publish has survived by then.

@@ -86,9 +86,8 @@ func (c *DeadConfig) write(text string) error {
 
 // ask sends a request to the node's second listener, and reads the answer.
 func (c *DeadConfig) ask(ctx context.Context, cfg *Config, method string, query url.Values, body []byte, answer any) error {
-	cfg.fill()
 	if c.URL == "" {
-		c.URL = fmt.Sprintf("http://127.0.0.1:%d", cfg.Metrics.Port.number())
+		c.URL = MetricsURL(*cfg)
 	}
 	u, err := url.Parse(c.URL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {

@@ -112,5 +112,6 @@ func (n *Node) metricsHandler() http.Handler {
 		mux.Handle(path, n.health())
 	}
 	mux.HandleFunc(deadPath, n.dead)
+	mux.HandleFunc("GET "+clusterPath, n.serveCluster)
 	return mux
 }

@@ -13,7 +13,7 @@ import (
 // listen binds a port and says, when it can't, what to do about it. The keys are where address and
 // port are set: "port, PORT or --port".
 func listen(host string, port Port, keys string) (net.Listener, error) {
-	address := net.JoinHostPort(host, strconv.Itoa(port.number()))
+	address := hostPort(host, port)
 	var cfg net.ListenConfig
 	l, err := cfg.Listen(context.Background(), "tcp", address)
 	var dns *net.DNSError
@@ -28,6 +28,10 @@ func listen(host string, port Port, keys string) (net.Listener, error) {
 		return nil, fmt.Errorf("%s is no address of this machine: choose another host (0.0.0.0 is all of them)", host)
 	}
 	return nil, fmt.Errorf("listen on %s: %w", address, err)
+}
+
+func hostPort(host string, port Port) string {
+	return net.JoinHostPort(host, strconv.Itoa(port.number()))
 }
 
 // reachable is an address to show people: where there are several it takes the nearest.

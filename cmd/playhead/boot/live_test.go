@@ -63,9 +63,7 @@ func (l *live) become(t *testing.T, apps, said string) {
 // publish publishes to the channel c with a pair of credentials; the error is the server's answer.
 func (l *live) publish(t *testing.T, app, key, secret string) error {
 	t.Helper()
-	return Publish(t.Context(), Config{}, PublishConfig{
-		URL: l.url(""), AppID: app, Key: key, Secret: secret, Channel: "c", Event: "e", Data: "d", Output: io.Discard,
-	})
+	return publish(t, Target{URL: l.url(""), AppID: app, Key: key, Secret: secret}, "d")
 }
 
 // oldest is where the log of app a begins, as its history says.

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -8,15 +9,18 @@ import (
 	"strings"
 	"time"
 
+	"github.com/playhead/playhead/broker"
 	"github.com/playhead/playhead/broker/page"
+	"github.com/playhead/playhead/replay/client"
 )
 
 // started is what the start message tells.
 type started struct {
-	cfg     *Config
-	clients string // address of WebSockets and HTTP, to show people
-	metrics string // address of the second listener; empty when it is off
-	now     time.Time
+	cfg      *Config
+	replicas int    // of each stream
+	clients  string // address of WebSockets and HTTP, to show people
+	metrics  string // address of the second listener; empty when it is off
+	now      time.Time
 }
 
 // write tells a person where to connect, what is kept how safely, and what to try next.
@@ -40,9 +44,14 @@ func (s *started) write(w io.Writer) error {
 		line("metrics", "http://%s/metrics", s.metrics)
 	}
 	line("node", "%s", s.cfg.Node)
-	line("data", "%s", absolute(s.cfg.DataDir))
+	if !s.cfg.alone() {
+		line("NATS", "%s; replicas of each stream: %d", s.cfg.medium(), s.replicas)
+	}
+	if len(s.cfg.NATS.Servers) == 0 {
+		line("data", "%s", absolute(s.cfg.DataDir))
+	}
 	line("kept", "%s", s.cfg.kept())
-	line("durability", "%s", s.cfg.durability())
+	line("durability", "%s", s.cfg.durability(s.replicas))
 	fmt.Fprintf(&b, "\nPublish something:\n\n  %s\n", s.example())
 	if s.cfg.forDevelopment() {
 		if command, ok := s.curl(); ok {
@@ -60,8 +69,26 @@ const developmentWarning = `  !!  THESE CREDENTIALS ARE FOR DEVELOPMENT. Everybo
   !!  can publish and join any channel. Set PLAYHEAD_DEFAULT_APP_ID, _KEY and _SECRET, or apps in a
   !!  configuration file, before anyone else does.`
 
+// medium says where the streams are.
+func (c *Config) medium() string {
+	switch {
+	case len(c.NATS.Servers) > 0:
+		return strings.Join(withoutSecrets(c.NATS.Servers), ", ")
+	case len(c.Cluster.Routes) > 0:
+		return fmt.Sprintf("embedded, cluster %s of %s", c.Cluster.Name, strings.Join(withoutSecrets(c.Cluster.Routes), ", "))
+	}
+	return "embedded, " + absolute(c.DataDir)
+}
+
 // durability says what an answered publish survives, in words that were tested.
-func (c *Config) durability() string {
+func (c *Config) durability(replicas int) string {
+	if len(c.NATS.Servers) > 0 {
+		survives := "ends with its server's disk"
+		if replicas > 1 {
+			survives = fmt.Sprintf("is on %d of %d servers and survives the loss of any one", replicas/2+1, replicas)
+		}
+		return fmt.Sprintf("what was answered 200 %s;\n%14swhat a power cut of all takes is for their sync_interval to say", survives, "")
+	}
 	if c.Sync.Mode == "interval" {
 		return fmt.Sprintf("what was answered 200 survives the end of this process, kill -9 too;\n"+
 			"%14sa power cut may take up to the last %v of it (sync.mode: interval)", "", c.Sync.Interval)
@@ -104,11 +131,21 @@ func (s *started) example() string {
 
 // curl is the same without this program.
 func (s *started) curl() (string, bool) {
-	p := PublishConfig{URL: "http://" + s.clients, Channel: "my-channel", Event: "my-event", Data: `{"hello":"world"}`}
-	if p.complete(s.cfg) != nil {
+	cfg, err := Target{URL: "http://" + s.clients}.Client(*s.cfg)
+	if err != nil {
 		return "", false
 	}
-	command, err := p.curl(s.now)
+	c, err := client.New(cfg)
+	if err != nil {
+		return "", false
+	}
+	r, err := c.NewPublish(context.Background(), client.Publication{
+		Channels: []broker.Channel{"my-channel"}, Event: "my-event", Data: `{"hello":"world"}`,
+	})
+	if err != nil {
+		return "", false
+	}
+	command, err := Curl(r)
 	return command, err == nil
 }
 

@@ -14,7 +14,10 @@ import (
 
 	"github.com/playhead/playhead/adapters/embedded"
 	"github.com/playhead/playhead/broker/apps"
+	"github.com/playhead/playhead/broker/presence"
 	"github.com/playhead/playhead/broker/webhook"
+	"github.com/playhead/playhead/broker/ws"
+	"github.com/playhead/playhead/streams"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
@@ -26,13 +29,19 @@ type Node struct {
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	apps     *apps.Apps
-	server   *embedded.Server
+	server   *embedded.Server // nil where other NATS servers are used
+	links    *links
+	replicas int // of each stream; set before anything is served
 
 	doors   net.Listener
 	metrics net.Listener // nil when metrics are off
 
-	serving  atomic.Bool                      // whether /up answers OK
-	webhooks atomic.Pointer[webhook.Webhooks] // nil until they are there
+	serving    atomic.Bool                       // whether /up answers OK
+	leaderless atomic.Int64                      // since when probes have found the cluster without a leader, Unix ns; 0 when they haven't
+	webhooks   atomic.Pointer[webhook.Webhooks]  // nil until they are there
+	members    atomic.Pointer[presence.Registry] // likewise
+	sockets    atomic.Pointer[ws.Server]         // likewise
+	medium     atomic.Pointer[streams.Streams]   // likewise
 }
 
 // New checks cfg, and binds its ports. Nothing else is started until [Node.Run], which must be
@@ -60,13 +69,10 @@ func New(cfg Config) (*Node, error) {
 	if n.apps, err = apps.New(apps.Config{Apps: cfg.apps()}); err != nil {
 		return nil, err
 	}
-	n.server, err = embedded.New(embedded.Config{
-		DataDir:      cfg.DataDir,
-		SyncInterval: cfg.Sync.every(),
-		ServerName:   cfg.Node,
-		Logger:       n.logger,
-	})
-	if err != nil {
+	if n.server, err = newServer(&cfg); err != nil {
+		return nil, err
+	}
+	if n.links, err = newLinks(&cfg, n.server, n.logger); err != nil {
 		return nil, err
 	}
 	n.doors, err = listen(cfg.Host, cfg.Port, "port, PORT or --port")
@@ -130,10 +136,10 @@ func (n *Node) down() error {
 	if !n.serving.Load() {
 		return errors.New("not serving: starting or shutting down")
 	}
-	if err := n.server.Health(); err != nil {
-		return fmt.Errorf("can't store: %w", err)
+	if members := n.members.Load(); members != nil && !members.Standing() {
+		return errors.New("not among the other nodes: they took this one for dead, or it can't follow who is where")
 	}
-	return nil
+	return n.mediumDown()
 }
 
 // health answers probes of this node.
@@ -141,14 +147,14 @@ func (n *Node) health() *health { return &health{down: n.down, apps: n.apps, mem
 
 // announce says that the node is up: to people in a message, to machines in a line of the log.
 func (n *Node) announce() {
-	n.logger.Info("serving", "addr", n.Addr().String(), "node", n.cfg.Node, "data", absolute(n.cfg.DataDir), "sync", n.cfg.Sync.Mode)
+	n.logger.Info("serving", "addr", n.Addr().String(), "node", n.cfg.Node, "medium", n.cfg.medium(), "replicas", n.replicas, "sync", n.cfg.Sync.Mode)
 	if n.cfg.forDevelopment() {
 		n.logger.Warn("the default app's credentials are known to everybody: for development only; set PLAYHEAD_DEFAULT_APP_ID, _KEY and _SECRET, or apps in the configuration file")
 	}
 	if n.cfg.Output == nil || n.cfg.Log.Format == "json" {
 		return
 	}
-	m := started{cfg: &n.cfg, clients: reachable(n.Addr()), now: time.Now()}
+	m := started{cfg: &n.cfg, replicas: n.replicas, clients: reachable(n.Addr()), now: time.Now()}
 	if n.metrics != nil {
 		m.metrics = reachable(n.metrics.Addr())
 	}

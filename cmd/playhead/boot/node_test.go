@@ -19,6 +19,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
+	"github.com/playhead/playhead/broker"
+	"github.com/playhead/playhead/broker/pusher"
 )
 
 // patience bounds waits for conditions; it only passes when a test has failed.
@@ -196,18 +198,15 @@ func TestNode(t *testing.T) {
 	t.Parallel()
 	r := start(t, local(t))
 	c := r.connect(t)
-	write(t, c, `{"event":"pusher:subscribe","data":{"channel":"my-channel"}}`)
+	write(t, c, `{"event":"pusher:subscribe","data":{"channel":"c"}}`)
 	if f := read(t, c); !strings.Contains(f, "subscription_succeeded") {
 		t.Fatalf("answer %s", f)
 	}
-	var out strings.Builder
-	err := Publish(t.Context(), Config{}, PublishConfig{
-		URL: r.url(""), Channel: "my-channel", Event: "my-event", Data: `{"hello":"wörld"}`, Output: &out,
-	})
-	if err != nil || out.String() != "{}\n" {
-		t.Fatalf("publish: %q, %v", out.String(), err)
+	err := publish(t, Target{URL: r.url("")}, `{"hello":"wörld"}`)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if f, want := read(t, c), `{"event":"my-event","channel":"my-channel","data":"{\"hello\":\"wörld\"}"}`; f != want {
+	if f, want := read(t, c), `{"event":"e","channel":"c","data":"{\"hello\":\"wörld\"}"}`; f != want {
 		t.Errorf("event %s, want %s", f, want)
 	}
 
@@ -245,13 +244,9 @@ func TestNode(t *testing.T) {
 func TestNodeFinishesRequests(t *testing.T) {
 	t.Parallel()
 	r := start(t, local(t))
-	p := PublishConfig{URL: r.url(""), Channel: "c", Event: "e", Data: "d"}
-	cfg := Config{}
-	cfg.fill()
-	if err := p.complete(&cfg); err != nil {
-		t.Fatal(err)
-	}
-	target, body, err := p.sign(time.Now())
+	body := []byte(`{"name":"e","channel":"c","data":"d"}`)
+	signed := pusher.Request{Method: http.MethodPost, Path: "/apps/app-id/events", Body: body}
+	query, err := signed.Sign(broker.Credential{Key: "app-key", Secret: "app-secret"}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +255,6 @@ func TestNodeFinishesRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_, query, _ := strings.Cut(target, "?")
 	half := len(body) / 2
 	fmt.Fprintf(conn, "POST /apps/app-id/events?%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", query, len(body))
 	answer := bufio.NewReader(conn)
@@ -309,7 +303,7 @@ func TestNodeAgain(t *testing.T) {
 	cfg := local(t)
 	cfg.Sync.Mode = "interval"
 	first := start(t, cfg)
-	if err := Publish(t.Context(), Config{}, PublishConfig{URL: first.url(""), Channel: "c", Event: "e", Data: "1"}); err != nil {
+	if err := publish(t, Target{URL: first.url("")}, "1"); err != nil {
 		t.Fatal(err)
 	}
 	c := first.connect(t)
@@ -318,7 +312,7 @@ func TestNodeAgain(t *testing.T) {
 	if err := json.Unmarshal([]byte(read(t, c)), &answer); err != nil || answer.Position == "" {
 		t.Fatalf("no position: %v", err)
 	}
-	if err := Publish(t.Context(), Config{}, PublishConfig{URL: first.url(""), Channel: "c", Event: "e", Data: "2"}); err != nil {
+	if err := publish(t, Target{URL: first.url("")}, "2"); err != nil {
 		t.Fatal(err)
 	}
 	_ = c.CloseNow() // it would be waited for otherwise

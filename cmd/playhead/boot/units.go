@@ -146,6 +146,32 @@ func (c Count) String() string {
 	return strconv.FormatInt(int64(c), 10)
 }
 
+// Milliseconds is a span of time, written as a plain number of milliseconds, for keys that other
+// servers have like that.
+type Milliseconds int64
+
+// UnmarshalText reads a whole number.
+func (m *Milliseconds) UnmarshalText(text []byte) error {
+	s := string(text)
+	v, err := parseWhole(s)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w; write milliseconds without a unit, like 10000", err)
+	case v > int64(math.MaxInt64/time.Millisecond):
+		return fmt.Errorf("%s is too large", s)
+	case v == 0:
+		v = None
+	}
+	*m = Milliseconds(v)
+	return nil
+}
+
+// String writes the number.
+func (m Milliseconds) String() string { return strconv.FormatInt(int64(m), 10) }
+
+// Duration returns the span.
+func (m Milliseconds) Duration() time.Duration { return time.Duration(m) * time.Millisecond }
+
 // Port is a TCP port, 1 to 65535.
 type Port int
 
