@@ -54,12 +54,21 @@ func dial(ctx context.Context, n *node, optedIn bool) (*client, error) {
 	return dialBy(ctx, n, optedIn, nil)
 }
 
+// dialApp connects to an app of a node by its key.
+func dialApp(ctx context.Context, n *node, key string) (*client, error) {
+	return dialURL(ctx, "ws://"+n.addr()+"/app/"+key+"?protocol=7&client=test&version=1.0.0", nil)
+}
+
 // dialBy is dial over the connections of a transport; nil is Go's own.
 func dialBy(ctx context.Context, n *node, optedIn bool, transport *http.Transport) (*client, error) {
 	url := "ws://" + n.addr() + "/app/" + appKey + "?protocol=7&client=test&version=1.0.0"
 	if optedIn {
 		url += "&replay=1"
 	}
+	return dialURL(ctx, url, transport)
+}
+
+func dialURL(ctx context.Context, url string, transport *http.Transport) (*client, error) {
 	var options websocket.DialOptions
 	if transport != nil {
 		options.HTTPClient = &http.Client{Transport: transport}

@@ -14,6 +14,9 @@ type report struct {
 	idles     []idle
 	comebacks []comeback
 	positions []positionCost
+	crossings []crossing
+	joins     []joinRate
+	quiets    []quiet
 }
 
 func (r *report) String() string {
@@ -52,6 +55,24 @@ func (r *report) String() string {
 		s.WriteString("\n| sync | publish p50 ms | with info=position | ratio | ratio of node CPU |\n|---|--:|--:|--:|--:|\n")
 		for _, p := range r.positions {
 			fmt.Fprintf(&s, "| %s | %.3f | %.3f | %.3f | %.3f |\n", p.mode, us(p.plain)/1e3, us(p.asked)/1e3, p.asked.Seconds()/p.plain.Seconds(), p.ratio)
+		}
+	}
+	if len(r.crossings) > 0 {
+		s.WriteString("\n| replicas | publish acknowledged p50 ms | p99 ms | heard at another node p50 ms | p99 ms |\n|---|--:|--:|--:|--:|\n")
+		for _, c := range r.crossings {
+			fmt.Fprintf(&s, "| %d | %s | %s | %s | %s |\n", c.replicas, ms(c.ack50), ms(c.ack99), ms(c.heard50), ms(c.heard99))
+		}
+	}
+	if len(r.joins) > 0 {
+		s.WriteString("\n| replicas | joins/s over three nodes | p50 ms | p99 ms |\n|---|--:|--:|--:|\n")
+		for _, j := range r.joins {
+			fmt.Fprintf(&s, "| %d | %.0f | %s | %s |\n", j.replicas, j.perSecond, ms(j.p50), ms(j.p99))
+		}
+	}
+	if len(r.quiets) > 0 {
+		s.WriteString("\n| quiet apps in use | resident KB per app | node cores |\n|--:|--:|--:|\n")
+		for _, q := range r.quiets {
+			fmt.Fprintf(&s, "| %d | %.1f | %.3f |\n", q.apps, q.resident/1e3, q.cores)
 		}
 	}
 	return s.String() + "\n"

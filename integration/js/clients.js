@@ -15,6 +15,13 @@ function required(name) {
 
 const host = required('PLAYHEAD_HOST');
 const port = Number(required('PLAYHEAD_PORT'));
+// Where there are several nodes, each client and each backend takes the next one.
+const ports = (process.env.PLAYHEAD_PORTS || String(port)).split(',').map(Number);
+let taken = 0;
+function nextPort() {
+  taken += 1;
+  return ports[taken % ports.length];
+}
 const appId = required('PLAYHEAD_APP_ID');
 const key = required('PLAYHEAD_APP_KEY');
 const secret = required('PLAYHEAD_APP_SECRET');
@@ -28,7 +35,7 @@ const masterKey = Buffer.from(Array.from({ length: 32 }, (_, i) => i)).toString(
 
 // backend returns the official HTTP library as an application's server would use it.
 function backend(options = {}) {
-  return new Pusher({ appId, key, secret, host, port: String(port), useTLS: false, ...options });
+  return new Pusher({ appId, key, secret, host, port: String(nextPort()), useTLS: false, ...options });
 }
 
 // clientWith returns a pusher-js client of the node. Its private, presence and encrypted channels
@@ -40,7 +47,7 @@ function clientWith({
   return new Client(appKey, {
     cluster: '',
     wsHost: host,
-    wsPort: port,
+    wsPort: nextPort(),
     forceTLS: false,
     enabledTransports: ['ws'],
     // The node build of pusher-js has no cipher of its own; the with-encryption builds set this
@@ -177,6 +184,7 @@ module.exports = {
   fenced,
   masterKey,
   next,
+  nodes: ports.length,
   once,
   patience,
   recorded,

@@ -5,7 +5,7 @@
 const http = require('node:http');
 const { after, before, test } = require('node:test');
 const {
-  assert, backend, connected, next, once, required, subscribed, unique, withClients,
+  assert, backend, connected, next, nodes, once, required, subscribed, unique, withClients,
 } = require('./clients');
 
 // told holds the events that came, whoever waits for more is in waiting.
@@ -132,7 +132,8 @@ test('cache_miss, once for several', () => withClients(async (client) => {
   }
   assert.deepEqual(await heard('cache_miss', channel), { name: 'cache_miss', channel });
   await heard('subscription_count', channel, (e) => e.subscription_count === 3);
-  assert.equal(of(channel).filter((e) => e.name === 'cache_miss').length, 1);
+  // Each node tells of what it has seen, once.
+  assert.ok(of(channel).filter((e) => e.name === 'cache_miss').length <= nodes);
 }));
 
 test('subscription_count, a number', () => withClients(async (client) => {
