@@ -113,7 +113,7 @@ func TestNATSAwaited(t *testing.T) {
 	r = start(t, away(t, "a", "nats://"+address))
 	await(t, "a warning", func() bool { return strings.Contains(r.log.String(), "no NATS server can be reached") })
 	natsServer(t, embedded.Config{Listen: address})
-	await(t, "the node up", func() bool { return r.serving.Load() })
+	await(t, "the start message", func() bool { return strings.Contains(r.out.String(), "Ctrl-C stops the server") })
 	if !strings.Contains(r.log.String(), `"replicas":1`) || !strings.Contains(r.out.String(), "what was answered 200 ends with its server's disk") {
 		t.Errorf("one server: %s", r.out)
 	}
