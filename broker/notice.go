@@ -47,4 +47,10 @@ type Notice struct {
 	// already contains every notice up to n. It is never 0, but for a CacheMiss, which no
 	// subscriber is told and no snapshot contains.
 	Serial uint64
+
+	// ID is the same on every node that tells of the change; empty where only one node knows of it.
+	ID string
+
+	// Mark is a serial of the log that nodes share, at which the change stands; 0 where there is none.
+	Mark uint64
 }

@@ -31,9 +31,15 @@ type change struct {
 // origin is who made a change, as those see it who fold it.
 type origin struct {
 	node   uint32 // its place among the peers; self is this node
-	own    bool   // this node tells the observer
 	socket broker.SocketID
 	time   time.Time
+	place  *place // where it stands in the log that nodes share; nil for nowhere
+}
+
+// place is where a change stands in the log, and how many notices came of the entry so far.
+type place struct {
+	position broker.Position
+	notices  int
 }
 
 // self is this node's place among the peers.

@@ -41,6 +41,8 @@ type cluster struct {
 	empty    chan struct{}    // has a value when places may be 0
 	peers    map[string]*peer // guarded by mu; by name
 	lastNode uint32           // guarded by mu; the last place given to a peer
+
+	teller teller
 }
 
 // peer is a node that lives, as far as the log says.
@@ -50,6 +52,7 @@ type peer struct {
 	node   uint32 // its place here; self for this node
 	number uint64 // of its last entry
 	serial uint64 // of the same in the log
+	begun  uint64 // serial of its first one
 	seen   time.Time
 	status Status
 }
@@ -117,6 +120,7 @@ func (c *cluster) fall() {
 		c.stands = make(chan struct{})
 	}
 	clear(c.peers)
+	c.teller.me.Store(false)
 	c.registry.metrics.nodes.Set(0)
 }
 

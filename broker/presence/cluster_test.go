@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,15 +22,37 @@ import (
 	"github.com/playhead/playhead/broker/presence"
 )
 
-// told keeps what a node tells, as "occupied a", "added ada to presence-a".
+// told keeps what a node tells, as "occupied a", "added ada to presence-a", but nothing twice that has an
+// ID: a queue would not take it.
 type told struct {
-	mu   sync.Mutex
-	list []string
+	mu    sync.Mutex
+	list  []string
+	queue *queue // where a node's backend is told; nil for what has no IDs
+}
+
+// queue remembers the IDs that it was given, by whichever node.
+type queue struct {
+	mu  sync.Mutex
+	ids map[string]bool
+}
+
+func (q *queue) takes(id string) bool {
+	if q == nil || id == "" {
+		return true
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	known := q.ids[id]
+	q.ids[id] = true
+	return !known
 }
 
 func (t *told) Notify(n *broker.Notice) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !t.queue.takes(n.ID) {
+		return
+	}
 	switch n.Kind {
 	case broker.ChannelOccupied:
 		t.list = append(t.list, fmt.Sprint("occupied ", n.Channel))
@@ -127,6 +150,7 @@ const (
 func begin(t *testing.T, log presence.Log, name string, edit ...func(*presence.Config)) *peer {
 	t.Helper()
 	p := &peer{name: name, evicted: make(chan struct{}, 10), ended: make(chan error, 1)}
+	p.hooks.queue = queueOf(log)
 	cfg := presence.Config{
 		Notifier: &p.clients, Observer: &p.hooks, Log: log, Node: name,
 		Heartbeat: heartbeat, NodeTimeout: timeout, CleanupInterval: time.Second,
@@ -143,6 +167,17 @@ func begin(t *testing.T, log presence.Log, name string, edit ...func(*presence.C
 	p.stop = cancel
 	go func() { p.ended <- p.Run(ctx) }()
 	return p
+}
+
+// queues are those of all logs: nodes that share a log share a queue.
+var queues sync.Map
+
+func queueOf(log presence.Log) *queue {
+	if f, ok := log.(*flaky); ok {
+		log = f.Log
+	}
+	q, _ := queues.LoadOrStore(log, &queue{ids: map[string]bool{}})
+	return q.(*queue)
 }
 
 func (p *peer) ready(t *testing.T) *peer {
@@ -213,8 +248,8 @@ func TestFirstAndLastOfSeveralNodes(t *testing.T) {
 		settle()
 		want(t, "subscribers at a", a.clients.take(), "added ada to presence-x", "added bob to presence-x")
 		want(t, "subscribers at b", b.clients.take(), "added ada to presence-x", "added bob to presence-x")
-		want(t, "backend, by a", a.hooks.take(), "occupied presence-x", "added ada to presence-x")
-		want(t, "backend, by b", b.hooks.take(), "added bob to presence-x", "occupied plain")
+		want(t, "backend, by a", a.hooks.take(), "occupied presence-x", "added ada to presence-x", "added bob to presence-x", "occupied plain")
+		want(t, "backend, by b", b.hooks.take())
 		for _, p := range []*peer{a, b} {
 			if o := p.Occupancy("1", "presence-x"); o.Subscriptions != 3 || o.Users != 2 {
 				t.Errorf("%s: %+v", p.name, o)
@@ -231,8 +266,8 @@ func TestFirstAndLastOfSeveralNodes(t *testing.T) {
 		b.Leave(in("plain", ""))
 		settle()
 		want(t, "subscribers at a", a.clients.take(), "removed ada from presence-x", "removed bob from presence-x")
-		want(t, "backend, by a", a.hooks.take())
-		want(t, "backend, by b", b.hooks.take(), "removed ada from presence-x", "removed bob from presence-x", "vacated presence-x", "vacated plain")
+		want(t, "backend, by a", a.hooks.take(), "removed ada from presence-x", "removed bob from presence-x", "vacated presence-x", "vacated plain")
+		want(t, "backend, by b", b.hooks.take())
 		a.end(t)
 		b.end(t)
 	})
@@ -330,7 +365,7 @@ func TestDeadNodeIsBuriedOnce(t *testing.T) {
 		}
 		settle()
 		want(t, "subscribers at a", a.clients.take(), "added cid to presence-x")
-		want(t, "backend, by c", c.hooks.take(), "added cid to presence-x")
+		want(t, "backend, by a", a.hooks.take(), "added cid to presence-x")
 		for _, p := range []*peer{a, b, c} {
 			p.stop(nil)
 			<-p.ended
@@ -379,10 +414,11 @@ func TestNames(t *testing.T) {
 		way.block() // for good
 		settle()
 		a.clients.take()
+		a.hooks.take()
 		b := begin(t, log, "b").ready(t)
 		settle()
 		want(t, "subscribers at a", a.clients.take(), "removed bob from presence-x")
-		want(t, "backend, by b", b.hooks.take(), "removed bob from presence-x", "vacated presence-x")
+		want(t, "backend, by a", a.hooks.take(), "removed bob from presence-x", "vacated presence-x")
 		second := begin(t, log, "b")
 		if err := <-second.ended; !errors.Is(err, presence.ErrNameTaken) || !strings.Contains(err.Error(), `"b"`) {
 			t.Errorf("second node of the name: %v", err)
@@ -735,6 +771,45 @@ func TestEndWithoutLog(t *testing.T) {
 		p.end(t)
 		if took := time.Since(began); took > 6*time.Second {
 			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// When the teller dies, another one tells what it didn't, in order, and what both tell has the same ID.
+func TestTellerIsReplaced(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := &brokertest.Memory{}
+		way := newFlaky(log)
+		var lost atomic.Bool
+		a := begin(t, way, "a", func(cfg *presence.Config) {
+			// What it was told last isn't in the queue, and never will be.
+			cfg.Waiting = func() (uint64, bool) { return 1, lost.Load() }
+		}).ready(t)
+		b, c := begin(t, log, "b").ready(t), begin(t, log, "c").ready(t)
+		a.joins(t, in("presence-x", "ada"))
+		settle()
+		want(t, "backend, by a", a.hooks.take(), "occupied presence-x", "added ada to presence-x")
+		time.Sleep(2 * heartbeat) // it says that it has told
+		lost.Store(true)
+		way.block()
+		b.joins(t, in("presence-x", "bob"))
+		settle()
+		want(t, "backend, by b", b.hooks.take())
+		time.Sleep(2 * timeout)
+		want(t, "backend, by b", b.hooks.take(), "added bob to presence-x", "removed ada from presence-x")
+		want(t, "backend, by c", c.hooks.take())
+		way.open()
+		<-a.evicted
+		settle()
+		want(t, "backend, by a", a.hooks.take())
+		a.Leave(in("presence-x", "ada"))
+		b.Leave(in("presence-x", "bob"))
+		settle()
+		want(t, "backend, by b", b.hooks.take(), "removed bob from presence-x", "vacated presence-x")
+		for _, p := range []*peer{a, b, c} {
+			p.stop(nil)
+			<-p.ended
 		}
 	})
 }

@@ -34,9 +34,13 @@ type Config struct {
 	Notifier Notifier
 
 	// Observer is told all of that, and of each channel that is occupied or vacated: the road
-	// to webhooks. Of several nodes, the one whose connection made the change tells its own, or the
-	// one that buried the node whose connection it was. Default: nobody.
+	// to webhooks. Of several nodes one, the teller, tells its own of everything; another that takes its
+	// place begins with what may not have been told, under the same IDs. Default: nobody.
 	Observer Notifier
+
+	// Waiting says whether there are notices that the observer could still lose, and the mark of the
+	// oldest. Default: there never are.
+	Waiting func() (mark uint64, any bool)
 
 	// Log is what several nodes share. Default: the node is alone.
 	Log Log
@@ -98,6 +102,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	problem(cfg.BatchSize < 0, "batch size: %d is negative", cfg.BatchSize)
 	if err := errors.Join(errs...); err != nil {
 		return Config{}, fmt.Errorf("presence: %w", err)
+	}
+	if cfg.Waiting == nil {
+		cfg.Waiting = func() (uint64, bool) { return 0, false }
 	}
 	if cfg.Connections == nil {
 		cfg.Connections = func() int { return 0 }

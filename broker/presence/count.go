@@ -24,7 +24,6 @@ type pause struct {
 	channel broker.Channel
 	end     time.Time // guarded by pauses.mu
 	changed bool      // guarded by app.mu; there is a large count to tell at the end
-	own     bool      // guarded by app.mu; and the observer is to be told it here
 }
 
 // pauses are those of all apps, in the order of their ends: all are equally long. A channel has
@@ -74,12 +73,11 @@ func (r *Registry) count(a *app, ch broker.Channel, n int, by origin) {
 	switch {
 	case n <= countAtOnce:
 		if p != nil {
-			p.changed, p.own = false, false
+			p.changed = false
 		}
 		r.tellCount(a, ch, n, by)
 	case p != nil:
 		p.changed = true
-		p.own = p.own || by.own
 	default:
 		p = &pause{app: a, channel: ch}
 		a.paused[ch] = p
@@ -91,7 +89,7 @@ func (r *Registry) count(a *app, ch broker.Channel, n int, by origin) {
 func (r *Registry) tellCount(a *app, ch broker.Channel, n int, by origin) {
 	notice := a.notice(broker.SubscriptionCount, ch, by.time)
 	notice.Count = n
-	r.tell(notice, by.own)
+	r.tell(notice, by)
 }
 
 // runPauses tells the subscribers of large channels their number at the ends of their pauses, until ctx
@@ -126,10 +124,9 @@ func (r *Registry) resume(p *pause) {
 		delete(a.paused, p.channel)
 		return
 	}
-	by := origin{own: p.own, time: time.Now()}
-	p.changed, p.own = false, false
+	p.changed = false
 	if ch := a.channels[p.channel]; ch != nil {
-		r.tellCount(a, p.channel, ch.subscriptions, by)
+		r.tellCount(a, p.channel, ch.subscriptions, origin{time: time.Now()})
 	}
 	r.pauses.begin(p)
 }

@@ -35,6 +35,10 @@ type entry struct {
 
 	Changes []change `json:"changes,omitempty"`
 
+	// Told is up to which serial everything was told to backends, or will be whatever becomes of the
+	// node. It is in what the teller says.
+	Told uint64 `json:"told,omitempty"`
+
 	// Status is in a beat.
 	Status *Status `json:"status,omitempty"`
 

@@ -47,12 +47,12 @@ func (l *life) fold(e *broker.Event) error {
 	if mine {
 		said = l.landed()
 	}
-	by := origin{node: p.node, own: mine, time: e.Time}
+	by := origin{node: p.node, time: e.Time, place: &place{position: e.Position}}
 	switch e.Name {
 	case changes:
 		l.foldChanges(x, by, said)
 	case buries:
-		err = l.foldBury(x, by)
+		err = l.foldBury(x, by, mine)
 	case terminates:
 		if !mine { // whose own connections are closed already
 			for _, s := range c.registry.Connections(x.App, x.User) {
@@ -66,10 +66,17 @@ func (l *life) fold(e *broker.Event) error {
 		}
 		l.logger.Info("a node has ended", "peer", p.name)
 	}
-	if err == nil && mine {
+	if err != nil {
+		return err
+	}
+	c.teller.folded.Store(e.Position.Serial)
+	if x.Told > 0 {
+		c.teller.told(x.Told)
+	}
+	if mine {
 		l.writeState(e)
 	}
-	return err
+	return nil
 }
 
 // heard notes that a node has said something, and returns it: nil when it is not among the living. It
@@ -131,7 +138,7 @@ func (l *life) foldBegin(e *broker.Event, x *entry, mine bool) error {
 			return fmt.Errorf("%w: another node has begun as %q", errBuried, x.Node)
 		}
 	}
-	p := &peer{name: x.Node, life: x.Life, number: x.Number, serial: e.Position.Serial, seen: time.Now()}
+	p := &peer{name: x.Node, life: x.Life, number: x.Number, serial: e.Position.Serial, begun: e.Position.Serial, seen: time.Now()}
 	if mine {
 		p.node = self
 		l.landed()
@@ -140,12 +147,14 @@ func (l *life) foldBegin(e *broker.Event, x *entry, mine bool) error {
 		p.node = c.place()
 	}
 	if former != nil {
-		l.remove(former, origin{own: mine, time: e.Time})
+		l.remove(former, origin{time: e.Time, place: &place{position: e.Position}})
 	}
 	c.mu.Lock()
 	c.peers[x.Node] = p
 	c.registry.metrics.nodes.Set(float64(len(c.peers)))
 	c.mu.Unlock()
+	c.elect()
+	c.teller.folded.Store(e.Position.Serial)
 	if !mine {
 		l.logger.Info("a node has begun", "peer", x.Node)
 	}
@@ -162,7 +171,7 @@ func (c *cluster) place() uint32 {
 
 // foldBury takes in that a node is dead. That is void when the node has said something since it was
 // looked at, and when it was buried before: so each is buried once, by the one who was first.
-func (l *life) foldBury(x *entry, by origin) error {
+func (l *life) foldBury(x *entry, by origin, mine bool) error {
 	c := l.cluster
 	if x.Buried == nil {
 		return nil
@@ -177,7 +186,7 @@ func (l *life) foldBury(x *entry, by origin) error {
 		return errBuried
 	}
 	l.logger.Warn("a node is dead; what it had is taken away", "peer", p.name, "by", x.Node)
-	if by.own {
+	if mine {
 		c.registry.metrics.buried.Inc()
 	}
 	l.remove(p, by)
@@ -193,6 +202,7 @@ func (l *life) remove(p *peer, by origin) {
 	}
 	c.registry.metrics.nodes.Set(float64(len(c.peers)))
 	c.mu.Unlock()
+	c.elect() // the teller may be gone: first what it may not have told, then what this changes
 	c.registry.withdraw(p.node, by)
 }
 

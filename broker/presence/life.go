@@ -367,6 +367,7 @@ func (l *life) next(beating, last bool) (x *entry, kind string, items []item, ev
 	if x != nil {
 		l.number++
 		x.Node, x.Life, x.Number = l.cluster.cfg.Node, l.id, l.number
+		x.Told = l.cluster.settled()
 		l.flying = append(l.flying, items)
 		if kind == ends {
 			l.closed = true

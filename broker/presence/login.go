@@ -60,7 +60,7 @@ func (r *Registry) signed(a *app, u *account, by int32) {
 		r.cluster.signed(c)
 		return
 	}
-	_ = r.apply(a, &c, origin{own: true, time: time.Now()}) // only who joins a channel can be refused
+	_ = r.apply(a, &c, origin{time: time.Now()}) // only who joins a channel can be refused
 }
 
 // Watch makes users, known or not, those whom the connection watches, in place of those it watched

@@ -111,7 +111,7 @@ func (r *Registry) Join(ctx context.Context, e Entry, limit int) (Snapshot, erro
 	a := r.app(e.App)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := r.apply(a, &c, origin{own: true, socket: e.Socket, time: time.Now()}); err != nil {
+	if err := r.apply(a, &c, origin{socket: e.Socket, time: time.Now()}); err != nil {
 		return Snapshot{}, err
 	}
 	return a.snapshot(e), nil
@@ -128,7 +128,7 @@ func (r *Registry) Leave(e Entry) {
 	a := r.app(e.App)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	_ = r.apply(a, &c, origin{own: true, socket: e.Socket, time: time.Now()}) // only who joins can be refused
+	_ = r.apply(a, &c, origin{socket: e.Socket, time: time.Now()}) // only who joins can be refused
 }
 
 // change is that so many connections more have the entry.
@@ -158,22 +158,31 @@ func (r *Registry) tellMember(a *app, ch broker.Channel, m broker.Member, kind b
 	n := a.notice(kind, ch, by.time)
 	n.Member = m
 	n.Exclude = by.socket
-	r.tell(n, by.own)
+	r.tell(n, by)
 }
 
-// tell tells the channel's subscribers, and the observer of what this node is to tell it. It is called
-// with the lock of the app held, so that they hear of changes in the order in which they were made.
-func (r *Registry) tell(n *broker.Notice, own bool) {
+// tell tells the channel's subscribers, and the observer. It is called with the lock of the app held, so
+// that they hear of changes in the order in which they were made.
+func (r *Registry) tell(n *broker.Notice, by origin) {
 	r.notifier.Notify(n)
-	if own && r.observer != nil {
-		r.observer.Notify(n)
-	}
+	r.report(n, by)
 }
 
 // observe tells only the observer. It is called with a.mu held.
 func (r *Registry) observe(a *app, ch broker.Channel, kind broker.NoticeKind, by origin) {
-	if by.own && r.observer != nil {
-		r.observer.Notify(a.notice(kind, ch, by.time))
+	if r.observer != nil {
+		r.report(a.notice(kind, ch, by.time), by)
+	}
+}
+
+// report tells the observer, or leaves that to the node whose part it is.
+func (r *Registry) report(n *broker.Notice, by origin) {
+	switch {
+	case r.observer == nil:
+	case r.cluster != nil:
+		r.cluster.report(n, by.place)
+	default:
+		r.observer.Notify(n)
 	}
 }
 

@@ -43,6 +43,7 @@ type statePeer struct {
 	Life   string `json:"life"`
 	Number uint64 `json:"number"`
 	Serial uint64 `json:"serial"`
+	Begun  uint64 `json:"begun"`
 	Status Status `json:"status"`
 }
 
@@ -71,20 +72,13 @@ func (s *stateClock) due(e *broker.Event) bool {
 	return s.since > max(stateBytes, 2*s.size) || age > stateMost || age > stateLeast && 4*s.since > s.size
 }
 
-// writeState has the state written up to an entry of this node's, when it is due and nobody comes first
-// by name.
+// writeState has the state written up to an entry of this node's, when it is due and nobody has lived longer.
 func (l *life) writeState(e *broker.Event) {
 	c := l.cluster
 	if !l.state.due(e) {
 		return
 	}
-	c.mu.Lock()
-	first := true
-	for name := range c.peers {
-		first = first && name >= c.cfg.Node
-	}
-	c.mu.Unlock()
-	if !first {
+	if c.oldest().node != self {
 		return
 	}
 	parts := c.state(e.Position.Serial)
@@ -112,7 +106,7 @@ func (c *cluster) state(serial uint64) []part {
 	first := part{}
 	for _, p := range c.peers {
 		peers = append(peers, p)
-		first.Peers = append(first.Peers, statePeer{Node: p.name, Life: p.life, Number: p.number, Serial: p.serial, Status: p.status})
+		first.Peers = append(first.Peers, statePeer{Node: p.name, Life: p.life, Number: p.number, Serial: p.serial, Begun: p.begun, Status: p.status})
 	}
 	c.mu.Unlock()
 	slices.SortFunc(peers, func(a, b *peer) int { return strings.Compare(a.name, b.name) })
@@ -148,6 +142,7 @@ func (c *cluster) state(serial uint64) []part {
 func (l *life) load(ctx context.Context, upto broker.Position) error {
 	c := l.cluster
 	c.registry.clear()
+	c.teller.untold = nil
 	l.state.last = time.Now()
 	oldest, _, err := c.cfg.Log.Bounds(ctx, App)
 	if err != nil {
@@ -228,7 +223,7 @@ func (l *life) lastState(ctx context.Context, oldest, upto uint64) ([]part, erro
 func (c *cluster) restore(parts []part) {
 	nodes := map[string]uint32{}
 	for _, s := range parts[0].Peers {
-		p := &peer{name: s.Node, life: s.Life, number: s.Number, serial: s.Serial, status: s.Status, node: c.place()}
+		p := &peer{name: s.Node, life: s.Life, number: s.Number, serial: s.Serial, begun: s.Begun, status: s.Status, node: c.place()}
 		nodes[s.Node] = p.node
 		c.mu.Lock()
 		c.peers[s.Node] = p
@@ -239,7 +234,7 @@ func (c *cluster) restore(parts []part) {
 			ch := &part.Changes[i]
 			a := c.registry.app(ch.App)
 			a.mu.Lock()
-			_ = c.registry.apply(a, ch, origin{node: nodes[part.Node], time: time.Now()}) // no limit is in it
+			_ = c.registry.apply(a, ch, origin{node: nodes[part.Node], time: time.Now()}) // no limit is in it; nobody is told
 			a.mu.Unlock()
 		}
 	}

@@ -122,7 +122,7 @@ func (w *Webhooks) Notify(n *broker.Notice) {
 	}
 	told := broker.Notice{
 		App: n.App, Channel: n.Channel, Kind: n.Kind, Count: n.Count, Time: n.Time,
-		Member: broker.Member{UserID: n.Member.UserID},
+		Member: broker.Member{UserID: n.Member.UserID}, ID: n.ID, Mark: n.Mark,
 	}
 	if told.Time.IsZero() {
 		told.Time = time.Now()
@@ -131,6 +131,10 @@ func (w *Webhooks) Notify(n *broker.Notice) {
 		w.metrics.drop(n.App, "buffer_full", 1)
 	}
 }
+
+// Waiting reports whether there are notices that aren't in the queue yet, and the mark of the oldest that
+// has one.
+func (w *Webhooks) Waiting() (mark uint64, any bool) { return w.buffer.oldest() }
 
 // Run puts and delivers until ctx ends, and returns when what was under way is over: requests get
 // their time to be answered, and the buffer is emptied into the queue if that takes no longer. It

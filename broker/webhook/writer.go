@@ -27,6 +27,7 @@ type buffer struct {
 
 	mu      sync.Mutex
 	notices []broker.Notice // guarded by mu
+	taken   []broker.Notice // guarded by mu; were taken last, and may not be in the queue yet
 }
 
 func newBuffer(most int) *buffer { return &buffer{most: most, wake: make(chan struct{}, 1)} }
@@ -44,12 +45,27 @@ func (b *buffer) add(n broker.Notice) bool {
 	return true
 }
 
-// take returns what waits, at most so many.
+// oldest returns the mark of the oldest notice that isn't in the queue yet, of those that have one.
+func (b *buffer) oldest() (mark uint64, any bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, list := range [][]broker.Notice{b.taken, b.notices} {
+		for i := range list {
+			if list[i].Mark > 0 {
+				return list[i].Mark, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// take returns what waits, at most so many. What was taken before is in the queue now.
 func (b *buffer) take(most int) []broker.Notice {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := min(most, len(b.notices))
 	taken := b.notices[:n:n]
+	b.taken = taken
 	b.notices = b.notices[n:]
 	if len(b.notices) == 0 {
 		b.notices = nil // a burst doesn't keep its memory
@@ -114,6 +130,10 @@ func (w *Webhooks) abandon(letters []*broker.Letter) {
 func (w *Webhooks) letters(letters []*broker.Letter, all *endpoints, n *broker.Notice, number uint64) []*broker.Letter {
 	name := pusher.WebhookName(n.Kind)
 	var body []byte
+	id := n.ID // then another node may tell of it too, and the queue takes the first
+	if id == "" {
+		id = fmt.Sprintf("%s/%d", w.run, number)
+	}
 	for _, e := range all.byApp[n.App] {
 		if !e.needs(name, n.Channel) {
 			continue
@@ -122,7 +142,7 @@ func (w *Webhooks) letters(letters []*broker.Letter, all *endpoints, n *broker.N
 			body = pusher.AppendWebhookNotice(nil, n)
 		}
 		letters = append(letters, &broker.Letter{
-			ID:       fmt.Sprintf("%s/%d/%s", w.run, number, e.name),
+			ID:       id + "/" + e.name,
 			App:      n.App,
 			Endpoint: e.name,
 			Time:     n.Time.UTC().Truncate(time.Millisecond),

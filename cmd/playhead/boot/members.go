@@ -19,7 +19,7 @@ func (n *Node) newMembers(node *broker.Node, hooks *webhook.Webhooks, medium *st
 	cfg := presence.Config{Notifier: node, Observer: hooks, Logger: n.logger, Registerer: n.registry}
 	if !n.cfg.alone() {
 		health := &n.cfg.Adapter.ClusterHealth
-		cfg.Log = medium
+		cfg.Log, cfg.Waiting = medium, hooks.Waiting
 		cfg.Node = n.cfg.Node
 		cfg.Heartbeat = health.HeartbeatInterval.Duration()
 		cfg.NodeTimeout = health.NodeTimeout.Duration()
