@@ -49,6 +49,22 @@ func (r *Replayer) Replay(ctx context.Context, q Request) Result {
 	return r.answered(ctx, q.App, Result{Events: events, Reason: reason}, err, began)
 }
 
+// Holds reports whether the log has the event at a position, or can't be asked now: then a node that hasn't
+// read so far is behind, and it is not the position that lies beyond the end.
+func (r *Replayer) Holds(ctx context.Context, app broker.AppID, p broker.Position) bool {
+	if r.cfg.History == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	defer cancel()
+	e, err := r.cfg.History.At(ctx, app, p.Serial)
+	if err != nil {
+		r.cfg.Logger.Warn("whether a node is behind can't be found out", "app", app, "err", err)
+		return true
+	}
+	return e != nil && e.Position.Epoch == p.Epoch && (p.Time == 0 || e.Position.Time == p.Time)
+}
+
 // replay answers what can be told from the two positions alone, and else looks into the memory and
 // then the log. An error comes with [Unavailable].
 func (r *Replayer) replay(ctx context.Context, q Request) ([]*broker.Event, Reason, error) {

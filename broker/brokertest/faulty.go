@@ -34,6 +34,7 @@ type Faulty struct {
 	changed  chan struct{} // guarded by mu; nil, or closed when blocked changes
 	tails    int           // guarded by mu; of the next Tail calls, how many fail
 	breaks   []int         // guarded by mu; after how many events the next tails break
+	held     chan struct{} // guarded by mu; nil, or closed when tails may go on
 }
 
 var _ broker.Log = (*Faulty)(nil)
@@ -176,10 +177,14 @@ func (f *Faulty) Tail(ctx context.Context, app broker.AppID) (broker.Position, i
 		return broker.Position{}, nil, err
 	}
 	from, events, err := f.Log.Tail(ctx, app)
-	if err != nil || !breaks {
+	if err != nil {
 		return from, events, err
 	}
-	return from, failing(events, left), nil
+	events = f.holding(ctx, events)
+	if breaks {
+		events = failing(events, left)
+	}
+	return from, events, nil
 }
 
 // tail takes the next tail's fate.
@@ -195,6 +200,36 @@ func (f *Faulty) tail() (left int, breaks bool, err error) {
 	}
 	left, f.breaks = f.breaks[0], f.breaks[1:]
 	return left, true, nil
+}
+
+// HoldTails keeps back what tails have yet to yield, until release is called.
+func (f *Faulty) HoldTails() (release func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	held := make(chan struct{})
+	f.held = held
+	return sync.OnceFunc(func() { close(held) })
+}
+
+// holding yields a sequence, but nothing while tails are held.
+func (f *Faulty) holding(ctx context.Context, events iter.Seq2[*broker.Event, error]) iter.Seq2[*broker.Event, error] {
+	return func(yield func(*broker.Event, error) bool) {
+		for e, err := range events {
+			f.mu.Lock()
+			held := f.held
+			f.mu.Unlock()
+			if held != nil {
+				select {
+				case <-held:
+				case <-ctx.Done():
+					return
+				}
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
 }
 
 // failing yields left events of a sequence and then an error.

@@ -13,28 +13,42 @@ import (
 // client with hundreds of channels may bring hundreds of positions that nobody will ever reach.
 const unreachedFor = time.Minute
 
+// behindFor is how long a session waits for the cursor of a node that is known to be behind: longer than a
+// tail takes to find another server. Then the client is sent to another node.
+const behindFor = 15 * time.Second
+
 // reach waits until the node's cursor has reached where the client was. It comes from another node
 // that was ahead of this one, by milliseconds as a rule, and would be told that its position lies
-// beyond the end. What can't be a matter of time is left to the replay to answer.
-func (s *session) reach(ctx context.Context, r *pusher.Resume) {
+// beyond the end. When it takes longer the log knows who is wrong: if it has the event, this node is
+// behind. What can't be a matter of time is left to the replay to answer. It reports false when the
+// session is over.
+func (s *session) reach(ctx context.Context, r *pusher.Resume) bool {
 	p, err := broker.ParsePosition(r.Position)
 	if err != nil || s.server.cfg.AheadTimeout == 0 {
-		return
+		return true
 	}
 	if cursor := s.feed.Cursor(); p.Epoch != cursor.Epoch || p.Serial <= cursor.Serial {
-		return
+		return true
 	}
 	now := s.conn.clock.Load()
 	if now < s.waitFrom {
-		return
+		return true
 	}
 	s.attend(ctx, func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, s.server.cfg.AheadTimeout)
-		defer cancel()
-		if !s.feed.Reach(ctx, p) {
+		within := func(d time.Duration) bool {
+			ctx, cancel := context.WithTimeout(ctx, d)
+			defer cancel()
+			return s.feed.Reach(ctx, p)
+		}
+		switch {
+		case within(s.server.cfg.AheadTimeout):
+		case !s.server.cfg.Replay.Holds(ctx, s.app.ID, p):
 			s.waitFrom = now + ticks(unreachedFor)
+		case !within(behindFor):
+			s.Close(broker.TailBroken)
 		}
 	})
+	return !s.conn.queue.closed()
 }
 
 // past reads what the client asked for of the time before the seam.

@@ -300,6 +300,43 @@ func TestPositionAhead(t *testing.T) {
 	})
 }
 
+// A node whose tail is held up doesn't tell a client that its position lies beyond the end when the log has
+// it: it waits, and when it takes too long sends the client to another node.
+func TestNodeBehind(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		held time.Duration
+		back bool
+	}{
+		"a while": {10 * time.Second, true}, "too long": {18 * time.Second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := start(t, nil)
+				c := h.dial("")
+				c.subscribe("elsewhere")
+				release := h.log.HoldTails()
+				defer release()
+				h.publish("orders", "seen", "{}") // by the client, elsewhere
+				position := h.publish("orders", "seen too", "{}").Position.String()
+				c.sendSubscribe("orders", "", resume(position, ""))
+				time.Sleep(test.held)
+				release()
+				if test.back {
+					if f := c.expect("pusher_internal:subscription_succeeded"); string(f.Resume) != `{"recovered":true,"count":0}` {
+						t.Errorf("answer %s", f.Resume)
+					}
+					return
+				}
+				if code, _, _ := c.ended(); code != 4200 {
+					t.Errorf("closed with %d, want 4200", code)
+				}
+			})
+		})
+	}
+}
+
 // A position that is never reached is waited for once, however many channels it is for.
 func TestPositionFarAhead(t *testing.T) {
 	t.Parallel()

@@ -95,8 +95,8 @@ var (
 // gate. That last event can be newer than the seam, and is where the subscription begins then. The
 // gate of a client that couldn't be sent its whole answer stays closed: nothing may look like the rest.
 func (s *session) join(ctx context.Context, q pusher.Subscribe, member *broker.Member) {
-	if q.Resume != nil {
-		s.reach(ctx, q.Resume)
+	if q.Resume != nil && !s.reach(ctx, q.Resume) {
+		return
 	}
 	sub, seam, err := s.feed.Subscribe(q.Channel, s.id, s)
 	if err != nil {
