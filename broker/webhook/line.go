@@ -50,7 +50,9 @@ func newLine(delay time.Duration) *line {
 
 // add puts e at the line's end, unless it takes back an event that is held: then neither is told, and
 // that event is returned, out of the line. What may be taken back is held until the delay after it
-// happened has passed; should its time be of a clock that is ahead, until the delay after now.
+// happened has passed; should its time be of a clock that is ahead, until the delay after now. What was
+// queued only after that takes nothing back, however early it happened: the held one may have been told by
+// whoever took the letters before.
 func (l *line) add(now time.Time, e *entry) (takenBack *entry) {
 	if counterpart(e.name) != "" {
 		e.due = e.letter.Time.Add(l.delay)
@@ -62,7 +64,8 @@ func (l *line) add(now time.Time, e *entry) (takenBack *entry) {
 		if held.ch != e.ch || held.user != e.user || counterpart(held.name) != e.name {
 			continue
 		}
-		if !e.letter.Time.Before(held.letter.Time.Add(l.delay)) {
+		until := held.letter.Time.Add(l.delay)
+		if !e.letter.Time.Before(until) || !e.letter.Queued.Before(until) {
 			break
 		}
 		l.entries = slices.Delete(l.entries, i, i+1)

@@ -143,3 +143,20 @@ func TestDelayOfClockAhead(t *testing.T) {
 		h.stop()
 	})
 }
+
+// What was queued only after the delay takes nothing back: the held event may have been told by whoever took
+// the letters before.
+func TestQueuedTooLate(t *testing.T) {
+	t.Parallel()
+	for queued, want := range map[time.Duration]bool{2 * time.Second: true, 3 * time.Second: false} {
+		l := newLine(3 * time.Second)
+		start := time.Now()
+		vacated := &entry{name: "channel_vacated", ch: "a", letter: &broker.Letter{Time: start, Queued: start}}
+		occupied := &entry{name: "channel_occupied", ch: "a", letter: &broker.Letter{Time: start.Add(time.Second), Queued: start.Add(queued)}}
+		now := start.Add(10 * time.Second) // another taker has them now
+		l.add(now, vacated)
+		if got := l.add(now, occupied) != nil; got != want {
+			t.Errorf("queued after %v: taken back %v, want %v", queued, got, want)
+		}
+	}
+}
