@@ -1,5 +1,5 @@
 // Command playhead is main: flags, signals, exit code, nothing else. What they set in motion is in
-// packages boot and console.
+// packages boot, console and prove.
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/playhead/playhead/cmd/playhead/boot"
 	"github.com/playhead/playhead/cmd/playhead/console"
+	"github.com/playhead/playhead/cmd/playhead/prove"
 )
 
 // version is set by the linker when a release is built.
@@ -34,6 +35,8 @@ type cli struct {
 	Cluster  console.Cluster `cmd:"" help:"Look at the nodes of a cluster."`
 	Webhooks webhooksCommand `cmd:"" help:"Look at webhooks that could not be delivered, and send them again."`
 	Config   configCommand   `cmd:"" help:"Look at the configuration."`
+	Prove    proveCommand    `cmd:"" help:"Start a cluster on this machine, do to it what production does, and check that nothing is lost."`
+	NATS     natsCommand     `cmd:"" name:"prove-nats" hidden:"" help:"A NATS server of what is proved."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 
@@ -79,6 +82,10 @@ type configCommand struct {
 type checkCommand struct {
 	configFlag
 }
+
+type proveCommand struct{ prove.Config }
+
+type natsCommand struct{ prove.Server }
 
 type versionCommand struct{}
 
@@ -200,6 +207,21 @@ func (c *checkCommand) Run(std console.Stdio) error {
 	}
 	_, err := fmt.Fprintln(std.Out, "The configuration is fine.")
 	return err
+}
+
+// Run proves a cluster.
+func (c *proveCommand) Run(ctx context.Context, std console.Stdio) error {
+	c.Output = std.Out
+	p, err := prove.New(c.Config)
+	if err != nil {
+		return err
+	}
+	return p.Run(ctx)
+}
+
+// Run runs a NATS server of a cluster that is proved.
+func (c *natsCommand) Run(ctx context.Context, std console.Stdio) error {
+	return c.Server.Run(ctx, std.Err)
 }
 
 // Run prints what was built from what.
