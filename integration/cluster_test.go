@@ -77,11 +77,17 @@ func startNodes(tb testing.TB, count int, cfg nodeConfig) []*node {
 	return nodes
 }
 
-// TestPusherClientsOnThreeNodes runs tests of js/*.test.js once more, with every client and every
-// request to the HTTP API on another of three nodes than the one before.
-func TestPusherClientsOnThreeNodes(t *testing.T) {
+// TestPusherClientsOnSeveralNodes runs tests of js/*.test.js once more, with every client and every
+// request to the HTTP API on another node than the one before.
+func TestPusherClientsOnSeveralNodes(t *testing.T) {
+	for _, count := range []int{2, 3} {
+		t.Run(fmt.Sprint(count), func(t *testing.T) { clientsOnNodes(t, count) })
+	}
+}
+
+func clientsOnNodes(t *testing.T, count int) {
 	hooks := freePort(t)
-	nodes := startNodes(t, 3, nodeConfig{
+	nodes := startNodes(t, count, nodeConfig{
 		Config: fmt.Sprintf(`
 default_app:
   subscription_count: true

@@ -1,7 +1,9 @@
 package presence
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/playhead/playhead/broker"
@@ -64,7 +66,7 @@ func (l *life) fold(e *broker.Event) error {
 		if mine {
 			return errEnded
 		}
-		l.logger.Info("a node has ended", "peer", p.name)
+		l.tell(slog.LevelInfo, "a node has ended", "peer", p.name)
 	}
 	if err != nil {
 		return err
@@ -77,6 +79,13 @@ func (l *life) fold(e *broker.Event) error {
 		l.writeState(e)
 	}
 	return nil
+}
+
+// tell logs what happens to others, but not what happened before this node was there.
+func (l *life) tell(level slog.Level, what string, args ...any) {
+	if l.begun {
+		l.logger.Log(context.Background(), level, what, args...)
+	}
 }
 
 // heard notes that a node has said something, and returns it: nil when it is not among the living. It
@@ -156,7 +165,7 @@ func (l *life) foldBegin(e *broker.Event, x *entry, mine bool) error {
 	c.elect()
 	c.teller.folded.Store(e.Position.Serial)
 	if !mine {
-		l.logger.Info("a node has begun", "peer", x.Node)
+		l.tell(slog.LevelInfo, "a node has begun", "peer", x.Node)
 	}
 	return nil
 }
@@ -185,7 +194,7 @@ func (l *life) foldBury(x *entry, by origin, mine bool) error {
 	if p.node == self {
 		return errBuried
 	}
-	l.logger.Warn("a node is dead; what it had is taken away", "peer", p.name, "by", x.Node)
+	l.tell(slog.LevelWarn, "a node is dead; what it had is taken away", "peer", p.name, "by", x.Node)
 	if mine {
 		c.registry.metrics.buried.Inc()
 	}
