@@ -38,6 +38,8 @@ type Presence interface {
 	Occupancy(app broker.AppID, ch broker.Channel) presence.Occupancy
 	Occupied(app broker.AppID, prefix string) []presence.Occupancy
 	Users(app broker.AppID, ch broker.Channel) []string
+	// Standing reports whether the answers of the others are those of all nodes.
+	Standing() bool
 	Terminate(ctx context.Context, app broker.AppID, userID string) error
 }
 

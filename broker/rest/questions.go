@@ -2,6 +2,7 @@ package rest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,6 +11,9 @@ import (
 	"github.com/playhead/playhead/broker"
 	"github.com/playhead/playhead/broker/pusher"
 )
+
+// errAbsent is that this node doesn't know who is where: it isn't among the other nodes.
+var errAbsent = errors.New("not among the other nodes")
 
 // channels lists the occupied channels. Users' own channels are nobody's business but theirs.
 func (a *API) channels(c call) ([]byte, error) {
@@ -20,6 +24,9 @@ func (a *API) channels(c call) ([]byte, error) {
 	}
 	if ask&userCount != 0 && !strings.HasPrefix(q.prefix, "presence-") {
 		return nil, invalidf("user_count may only be requested for presence channels - please supply filter_by_prefix beginning with presence-")
+	}
+	if !a.cfg.Presence.Standing() {
+		return nil, errAbsent
 	}
 	b := []byte(`{"channels":{`)
 	for _, o := range a.cfg.Presence.Occupied(c.app.ID, q.prefix) {
@@ -49,6 +56,9 @@ func (a *API) channel(c call) ([]byte, error) {
 	}
 	if ask&cache != 0 && !pusher.KindOf(ch).Cache() {
 		return nil, invalidf("Cannot retrieve the cache unless the channel is a cache channel")
+	}
+	if !a.cfg.Presence.Standing() {
+		return nil, errAbsent
 	}
 	o := a.cfg.Presence.Occupancy(c.app.ID, ch)
 	b := []byte(`{"occupied":false`)
@@ -98,6 +108,9 @@ func (a *API) users(c call) ([]byte, error) {
 	}
 	if !pusher.KindOf(ch).Presence() {
 		return nil, invalidf("Users can only be retrieved for presence channels")
+	}
+	if !a.cfg.Presence.Standing() {
+		return nil, errAbsent
 	}
 	type user struct {
 		ID string `json:"id"`

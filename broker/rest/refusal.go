@@ -65,6 +65,8 @@ func refusal(err error) (status int, text string) {
 		return http.StatusServiceUnavailable, "The channel's cached event can't be read now: the log is unavailable. Asking again is safe."
 	case errors.Is(err, errUnread), errors.Is(err, errUntold) && errors.Is(err, context.Canceled):
 		return statusGone, "The request was given up."
+	case errors.Is(err, errAbsent):
+		return http.StatusServiceUnavailable, "Who is where isn't known here now: this node has lost sight of the others. Asking again, or another node, is safe."
 	case errors.Is(err, errUntold):
 		return http.StatusServiceUnavailable, "The user's connections to other nodes may not have been closed: the log is unavailable. Asking again is safe."
 	case errors.As(err, &no):
