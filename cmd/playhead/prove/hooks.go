@@ -186,12 +186,13 @@ func (r *receiver) told(channels []broker.Channel, people []*person) error {
 	return nil
 }
 
-// repeatsAllowed is how many webhooks of a node may come again in one trouble: as many as it may have
-// under way to an endpoint, unless it was told otherwise.
-const repeatsAllowed = 4
+// repeatsAllowed is how many webhooks of a node may come again in one trouble: the four that it may have under
+// way to an endpoint, and those that were answered a moment before, in a burst perhaps, so that the word of it
+// was lost with the leader of the queue.
+const repeatsAllowed = 16
 
-// repeatTime is how long after a trouble they may.
-const repeatTime = 5 * time.Second
+// repeatTime is how long after a trouble they may: what a killed node held is taken over after 15 s.
+const repeatTime = 20 * time.Second
 
 // judge counts the webhooks that told nothing new. They are delivered at least once: again, when the
 // process that had delivered one was held up or ended before it could note that. So in a trouble some
