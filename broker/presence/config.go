@@ -40,7 +40,7 @@ type Config struct {
 
 	// Waiting says whether there are notices that the observer could still lose, and the mark of the
 	// oldest. Default: there never are.
-	Waiting func() (mark uint64, any bool)
+	Waiting func() (mark uint64, waiting bool)
 
 	// Log is what several nodes share. Default: the node is alone.
 	Log Log

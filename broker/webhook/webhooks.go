@@ -134,7 +134,7 @@ func (w *Webhooks) Notify(n *broker.Notice) {
 
 // Waiting reports whether there are notices that aren't in the queue yet, and the mark of the oldest that
 // has one.
-func (w *Webhooks) Waiting() (mark uint64, any bool) { return w.buffer.oldest() }
+func (w *Webhooks) Waiting() (mark uint64, waiting bool) { return w.buffer.oldest() }
 
 // Run puts and delivers until ctx ends, and returns when what was under way is over: requests get
 // their time to be answered, and the buffer is emptied into the queue if that takes no longer. It

@@ -46,7 +46,7 @@ func (b *buffer) add(n broker.Notice) bool {
 }
 
 // oldest returns the mark of the oldest notice that isn't in the queue yet, of those that have one.
-func (b *buffer) oldest() (mark uint64, any bool) {
+func (b *buffer) oldest() (mark uint64, waiting bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, list := range [][]broker.Notice{b.taken, b.notices} {
