@@ -1,7 +1,6 @@
 package presence
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"time"
@@ -66,7 +65,7 @@ func (l *life) fold(e *broker.Event) error {
 		if mine {
 			return errEnded
 		}
-		l.tell(slog.LevelInfo, "a node has ended", "peer", p.name)
+		l.log().Info("a node has ended", "peer", p.name)
 	}
 	if err != nil {
 		return err
@@ -81,11 +80,12 @@ func (l *life) fold(e *broker.Event) error {
 	return nil
 }
 
-// tell logs what happens to others, but not what happened before this node was there.
-func (l *life) tell(level slog.Level, what string, args ...any) {
+// log takes what happens to others; what happened before this node was there it doesn't take.
+func (l *life) log() *slog.Logger {
 	if l.begun {
-		l.logger.Log(context.Background(), level, what, args...)
+		return l.logger
 	}
+	return slog.New(slog.DiscardHandler)
 }
 
 // heard notes that a node has said something, and returns it: nil when it is not among the living. It
@@ -165,7 +165,7 @@ func (l *life) foldBegin(e *broker.Event, x *entry, mine bool) error {
 	c.elect()
 	c.teller.folded.Store(e.Position.Serial)
 	if !mine {
-		l.tell(slog.LevelInfo, "a node has begun", "peer", x.Node)
+		l.log().Info("a node has begun", "peer", x.Node)
 	}
 	return nil
 }
@@ -194,7 +194,7 @@ func (l *life) foldBury(x *entry, by origin, mine bool) error {
 	if p.node == self {
 		return errBuried
 	}
-	l.tell(slog.LevelWarn, "a node is dead; what it had is taken away", "peer", p.name, "by", x.Node)
+	l.log().Warn("a node is dead; what it had is taken away", "peer", p.name, "by", x.Node)
 	if mine {
 		c.registry.metrics.buried.Inc()
 	}
