@@ -17,6 +17,7 @@ type entry struct {
 	user   string
 
 	due    time.Time // before it, it is held back
+	late   bool      // it came when that was over
 	silent bool      // there only to take something back, or to be taken back; isn't told
 }
 
@@ -50,22 +51,21 @@ func newLine(delay time.Duration) *line {
 
 // add puts e at the line's end, unless it takes back an event that is held: then neither is told, and
 // that event is returned, out of the line. What may be taken back is held until the delay after it
-// happened has passed; should its time be of a clock that is ahead, until the delay after now. What was
-// queued only after that takes nothing back, however early it happened: the held one may have been told by
-// whoever took the letters before.
+// happened has passed; should its time be of a clock that is ahead, until the delay after now. What
+// comes here only then isn't taken back any more, for it may have been told by whoever took the letters before.
 func (l *line) add(now time.Time, e *entry) (takenBack *entry) {
 	if counterpart(e.name) != "" {
 		e.due = e.letter.Time.Add(l.delay)
 		if latest := now.Add(l.delay); e.due.After(latest) {
 			e.due = latest
 		}
+		e.late = !now.Before(e.due)
 	}
 	for i, held := range slices.Backward(l.entries) {
 		if held.ch != e.ch || held.user != e.user || counterpart(held.name) != e.name {
 			continue
 		}
-		until := held.letter.Time.Add(l.delay)
-		if !e.letter.Time.Before(until) || !e.letter.Queued.Before(until) {
+		if held.late || !e.letter.Time.Before(held.letter.Time.Add(l.delay)) {
 			break
 		}
 		l.entries = slices.Delete(l.entries, i, i+1)

@@ -144,19 +144,18 @@ func TestDelayOfClockAhead(t *testing.T) {
 	})
 }
 
-// What was queued only after the delay takes nothing back: the held event may have been told by whoever took
-// the letters before.
-func TestQueuedTooLate(t *testing.T) {
+// What comes only after its delay isn't taken back: it may have been told by whoever took the letters before,
+// and then what takes it back would never be.
+func TestLateIsNotTakenBack(t *testing.T) {
 	t.Parallel()
-	for queued, want := range map[time.Duration]bool{2 * time.Second: true, 3 * time.Second: false} {
+	for came, want := range map[time.Duration]bool{2 * time.Second: true, 3 * time.Second: false} {
 		l := newLine(3 * time.Second)
 		start := time.Now()
-		vacated := &entry{name: "channel_vacated", ch: "a", letter: &broker.Letter{Time: start, Queued: start}}
-		occupied := &entry{name: "channel_occupied", ch: "a", letter: &broker.Letter{Time: start.Add(time.Second), Queued: start.Add(queued)}}
-		now := start.Add(10 * time.Second) // another taker has them now
-		l.add(now, vacated)
-		if got := l.add(now, occupied) != nil; got != want {
-			t.Errorf("queued after %v: taken back %v, want %v", queued, got, want)
+		vacated := &entry{name: "channel_vacated", ch: "a", letter: &broker.Letter{Time: start}}
+		occupied := &entry{name: "channel_occupied", ch: "a", letter: &broker.Letter{Time: start.Add(time.Second)}}
+		l.add(start.Add(came), vacated)
+		if got := l.add(start.Add(10*time.Second), occupied) != nil; got != want {
+			t.Errorf("came after %v: taken back %v, want %v", came, got, want)
 		}
 	}
 }
