@@ -364,3 +364,41 @@ func TestBody(t *testing.T) {
 		h.stop()
 	})
 }
+
+// What several nodes may tell has an ID and is told once; what isn't in the queue yet is known to be waiting.
+func TestNoticesOfTheLog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, hook)
+		h.start()
+		notice := func(ch broker.Channel, mark uint64) {
+			h.w.Notify(&broker.Notice{
+				App: "shop", Channel: ch, Kind: broker.ChannelOccupied, Time: time.Now(), ID: "epoch-" + string(ch), Mark: mark,
+			})
+		}
+		notice("a", 7)
+		h.after(time.Second)
+		notice("a", 7)
+		h.after(time.Second)
+		if diff := cmp.Diff([]string{"channel_occupied a"}, h.told()); diff != "" {
+			t.Errorf("told (-want +got):\n%s", diff)
+		}
+		if _, waiting := h.w.Waiting(); waiting {
+			t.Error("something waits that is in the queue")
+		}
+		h.queue.set(func() { h.queue.down = true })
+		h.notify(broker.ChannelOccupied, "b", "") // of this node alone
+		notice("c", 8)
+		notice("d", 9)
+		h.after(time.Second)
+		if mark, waiting := h.w.Waiting(); mark != 8 || !waiting {
+			t.Errorf("waiting: %v, from %d; want 8", waiting, mark)
+		}
+		h.queue.set(func() { h.queue.down = false })
+		h.after(10 * time.Second)
+		if _, waiting := h.w.Waiting(); waiting {
+			t.Error("something still waits")
+		}
+		h.stop()
+	})
+}
