@@ -217,13 +217,13 @@ func (l *life) begin(ctx context.Context) {
 	l.append(ctx, begins, &entry{Node: l.cluster.cfg.Node, Life: l.id, Number: 1})
 }
 
-// append stores an entry, as often as it takes, and reports false when ctx has ended before.
+// append stores an entry, as often as it takes, and reports false when ctx has ended before, or it can't be
+// encoded, which ends the life.
 func (l *life) append(ctx context.Context, kind string, x *entry) bool {
 	e, err := x.event(kind)
 	if err != nil {
-		// Nothing in an entry can't be encoded: user_info was read as JSON before.
-		l.logger.Error("an entry of who is where can't be encoded", "err", err)
-		return true
+		l.die(err) // with its number missing the others would lose the thread
+		return false
 	}
 	return l.store(ctx, e)
 }
