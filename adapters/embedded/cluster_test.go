@@ -111,9 +111,11 @@ func TestCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}, Replicas: 3}); err != nil {
-		t.Fatal(err)
-	}
+	// A leader that is new hasn't heard from every server yet, and finds no room for a replica there.
+	await(t, "a stream of three replicas", func() bool {
+		_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}, Replicas: 3})
+		return err == nil
+	})
 	if _, err := js.CreateConsumer(t.Context(), "S", jetstream.ConsumerConfig{Durable: "D", AckPolicy: jetstream.AckExplicitPolicy, Replicas: 3}); err != nil {
 		t.Fatal(err)
 	}
@@ -175,9 +177,11 @@ func TestClusterWithoutListen(t *testing.T) {
 	}
 	join(t, servers...)
 	nc, js := connect(t, servers[0])
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Replicas: 3}); err != nil {
-		t.Error(err)
-	}
+	// A leader that is new hasn't heard from every server yet, and finds no room for a replica there.
+	await(t, "a stream of three replicas", func() bool {
+		_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Replicas: 3})
+		return err == nil
+	})
 	if a := servers[0].Addr(); a != nil {
 		t.Errorf("listens on %v", a)
 	}
