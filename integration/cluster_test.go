@@ -104,7 +104,7 @@ default_app:
 		ports = append(ports, fmt.Sprint(n.cfg.Port))
 	}
 	for _, file := range []string{
-		"cache", "channels", "count", "echo", "encrypted", "http", "presence", "replay", "replay.history", "users", "webhooks",
+		"cache", "channels", "count", "echo", "encrypted", "http", "presence", "replay", "replay.history", "webhooks",
 	} {
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()

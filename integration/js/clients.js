@@ -3,6 +3,7 @@
 'use strict';
 
 const assert = require('node:assert/strict');
+const { after } = require('node:test');
 const PusherJS = require('pusher-js');
 const Pusher = require('pusher');
 const nacl = require('tweetnacl');
@@ -33,9 +34,61 @@ const patience = 20_000;
 // masterKey is the 32-byte key of the application that encrypts (base64).
 const masterKey = Buffer.from(Array.from({ length: 32 }, (_, i) => i)).toString('base64');
 
+// Where there are several nodes, the one that a test goes on with may be milliseconds behind the one that
+// answered it. witnesses are clients of all nodes, and everywhere resolves when each of them has heard what
+// was published last: then every node has read everything from before.
+let witnesses;
+function everywhere() {
+  if (ports.length < 2) return undefined;
+  const channel = `witnesses-${process.pid}`;
+  witnesses ??= Promise.all(ports.map(async (wsPort) => {
+    const witness = clientWith({ options: { wsPort } });
+    return { witness, channel: await subscribed(witness, channel) };
+  }));
+  return witnesses.then(async (all) => {
+    const id = Math.random();
+    const heard = all.map((w) => next(w.channel, 'all', (data) => data.id === id));
+    await new Pusher({ appId, key, secret, host, port: String(port), useTLS: false }).trigger(channel, 'all', { id });
+    await Promise.all(heard);
+  });
+}
+if (ports.length > 1) {
+  after(async () => {
+    for (const { witness } of await (witnesses ?? [])) witness.disconnect();
+  });
+}
+
+// settles runs a check of who is where until it passes: other nodes hear of it in milliseconds. With one
+// node it has to pass at once.
+async function settles(check) {
+  const end = Date.now() + patience;
+  for (;;) {
+    try {
+      return await check();
+    } catch (err) {
+      if (ports.length < 2 || Date.now() > end) throw err;
+    }
+  }
+}
+
+// Patient returns from publishing when every node has read what was published.
+class Patient extends Pusher {
+  async trigger(...args) {
+    const answer = await super.trigger(...args);
+    await everywhere();
+    return answer;
+  }
+
+  async triggerBatch(...args) {
+    const answer = await super.triggerBatch(...args);
+    await everywhere();
+    return answer;
+  }
+}
+
 // backend returns the official HTTP library as an application's server would use it.
 function backend(options = {}) {
-  return new Pusher({ appId, key, secret, host, port: String(nextPort()), useTLS: false, ...options });
+  return new Patient({ appId, key, secret, host, port: String(nextPort()), useTLS: false, ...options });
 }
 
 // clientWith returns a pusher-js client of the node. Its private, presence and encrypted channels
@@ -189,6 +242,7 @@ module.exports = {
   patience,
   recorded,
   required,
+  settles,
   subscribed,
   unique,
   until,

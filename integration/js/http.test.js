@@ -2,7 +2,7 @@
 'use strict';
 
 const { test } = require('node:test');
-const { assert, backend, fence, fenced, recorded, subscribed, unique, withClients } = require('./clients');
+const { assert, backend, fence, fenced, recorded, settles, subscribed, unique, withClients } = require('./clients');
 
 test('a trigger to several channels reaches each', () => withClients(async (client) => {
   const names = [unique('news'), unique('news'), unique('news')];
@@ -57,21 +57,23 @@ test('channels are counted', () => withClients(async (client) => {
   await subscribed(bob, open);
 
   const get = async (path, params) => (await backend().get({ path, params })).json();
-  assert.deepEqual(await get('/channels', { filter_by_prefix: prefix, info: 'user_count' }), {
+  await settles(async () => assert.deepEqual(await get('/channels', { filter_by_prefix: prefix, info: 'user_count' }), {
     channels: { [one]: { user_count: 2 }, [two]: { user_count: 1 } },
-  });
-  assert.ok(open in (await get('/channels', {})).channels);
-  assert.deepEqual(await get(`/channels/${one}`, { info: 'user_count,subscription_count' }), {
+  }));
+  await settles(async () => assert.ok(open in (await get('/channels', {})).channels));
+  await settles(async () => assert.deepEqual(await get(`/channels/${one}`, { info: 'user_count,subscription_count' }), {
     occupied: true, user_count: 2, subscription_count: 2,
-  });
-  assert.deepEqual(await get(`/channels/${open}`, { info: 'subscription_count' }), {
+  }));
+  await settles(async () => assert.deepEqual(await get(`/channels/${open}`, { info: 'subscription_count' }), {
     occupied: true, subscription_count: 1,
-  });
+  }));
   assert.deepEqual(await get(`/channels/${unique('empty')}`, {}), { occupied: false });
 
-  const answer = await backend().trigger([one, open], 'hi', {}, { info: 'user_count,subscription_count' });
-  assert.deepEqual(await answer.json(), {
-    channels: { [one]: { user_count: 2, subscription_count: 2 }, [open]: { subscription_count: 1 } },
+  await settles(async () => {
+    const answer = await backend().trigger([one, open], 'hi', {}, { info: 'user_count,subscription_count' });
+    assert.deepEqual(await answer.json(), {
+      channels: { [one]: { user_count: 2, subscription_count: 2 }, [open]: { subscription_count: 1 } },
+    });
   });
 }));
 

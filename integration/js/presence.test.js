@@ -2,7 +2,7 @@
 'use strict';
 
 const { test } = require('node:test');
-const { assert, backend, fence, next, subscribed, unique, until, withClients } = require('./clients');
+const { assert, backend, fence, next, settles, subscribed, unique, until, withClients } = require('./clients');
 
 const ada = { user_id: 'ada', user_info: { name: 'Ada', tags: ['å', null, true] } };
 const bob = { user_id: 'bob', user_info: { name: 'Bob' } };
@@ -86,8 +86,10 @@ test('the HTTP library sees the members', () => withClients(async (client) => {
   const name = unique('presence-room');
   await subscribed(client({ user: ada }), name);
   await subscribed(client({ user: bob }), name);
-  const answer = await backend().get({ path: `/channels/${name}/users` });
-  assert.equal(answer.status, 200);
-  const { users } = await answer.json();
-  assert.deepEqual(users.map((u) => u.id).sort(), ['ada', 'bob']);
+  await settles(async () => {
+    const answer = await backend().get({ path: `/channels/${name}/users` });
+    assert.equal(answer.status, 200);
+    const { users } = await answer.json();
+    assert.deepEqual(users.map((u) => u.id).sort(), ['ada', 'bob']);
+  });
 }));
