@@ -65,13 +65,18 @@ func startNodes(tb testing.TB, count int, cfg nodeConfig) []*node {
 	for i := range count {
 		c := cfg
 		c.Env = append([]string{
-			"ADAPTER_DRIVER=nats", "NATS_SERVERS=" + servers, fmt.Sprint("INSTANCE_PROCESS_ID=node-", i+1),
+			"ADAPTER_DRIVER=nats", "STARTUP_TIMEOUT=2m", "NATS_SERVERS=" + servers, fmt.Sprint("INSTANCE_PROCESS_ID=node-", i+1),
 		}, cfg.Env...)
 		n := newNode(tb, c)
 		n.launch()
 		nodes = append(nodes, n)
 	}
+	// A cluster that elects on a busy machine takes its time; the nodes wait for it, and so do we.
+	deadline := time.Now().Add(4 * patience)
 	for _, n := range nodes {
+		for n.running() && n.up() != http.StatusOK && time.Now().Before(deadline) {
+			time.Sleep(50 * time.Millisecond)
+		}
 		n.waitReady()
 	}
 	return nodes
