@@ -813,3 +813,43 @@ func TestTellerIsReplaced(t *testing.T) {
 		}
 	})
 }
+
+// twice appends every event of a node a second time, under another ID, as if the log had forgotten the first.
+type twice struct{ presence.Log }
+
+func (l twice) Append(ctx context.Context, events ...*broker.Event) error {
+	if err := l.Log.Append(ctx, events...); err != nil {
+		return err
+	}
+	again := *events[0]
+	again.ID += "-again"
+	return l.Log.Append(ctx, &again)
+}
+
+// What stands in the log twice counts once.
+func TestEntriesThatComeTwice(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := &brokertest.Memory{}
+		a, b := begin(t, twice{log}, "a").ready(t), begin(t, log, "b").ready(t)
+		a.joins(t, in("presence-x", "ada"))
+		a.joins(t, in("plain", ""))
+		time.Sleep(2 * heartbeat)
+		for _, p := range []*peer{a, b} {
+			if o := p.Occupancy("1", "presence-x"); o.Subscriptions != 1 {
+				t.Errorf("%s: %+v", p.name, o)
+			}
+			if len(p.evicted) > 0 {
+				t.Errorf("%s started over", p.name)
+			}
+		}
+		a.Leave(in("presence-x", "ada"))
+		a.Leave(in("plain", ""))
+		a.end(t)
+		settle()
+		if got := b.Occupied("1", ""); len(got) > 0 {
+			t.Errorf("left behind: %+v", got)
+		}
+		b.end(t)
+	})
+}

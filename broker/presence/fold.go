@@ -34,15 +34,9 @@ func (l *life) fold(e *broker.Event) error {
 	if e.Name == begins {
 		return l.foldBegin(e, x, mine)
 	}
-	p, whole := l.heard(e, x, mine)
-	if p == nil {
-		if mine && l.begun {
-			return errBuried
-		}
-		return nil // of one that is dead and doesn't know it
-	}
-	if !whole {
-		return fmt.Errorf("%w: after entry %d of node %s comes another than the next one", errBroken, p.number, p.name)
+	p, err := l.heard(e, x, mine)
+	if p == nil || err != nil {
+		return err
 	}
 	var said []item
 	if mine {
@@ -88,20 +82,25 @@ func (l *life) log() *slog.Logger {
 	return slog.New(slog.DiscardHandler)
 }
 
-// heard notes that a node has said something, and returns it: nil when it is not among the living. It
-// reports whether this is its next entry. One that comes again is passed over like one of the dead.
-func (l *life) heard(e *broker.Event, x *entry, mine bool) (p *peer, whole bool) {
+// heard notes that a node has said something, and returns it: nil when there is nothing to do, because the
+// node is dead and doesn't know it, or because the entry stands in the log twice. Errors: this node is the
+// one that is dead; an entry is missing.
+func (l *life) heard(e *broker.Event, x *entry, mine bool) (*peer, error) {
 	c := l.cluster
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p = c.peers[x.Node]
-	if p == nil || p.life != x.Life {
-		return nil, false
+	p := c.peers[x.Node]
+	switch {
+	case p == nil || p.life != x.Life:
+		if mine && l.begun {
+			return nil, errBuried
+		}
+		return nil, nil
+	case x.Number <= p.number:
+		return nil, nil
+	case x.Number != p.number+1:
+		return nil, fmt.Errorf("%w: after entry %d of node %s comes %d", errBroken, p.number, p.name, x.Number)
 	}
-	if x.Number <= p.number {
-		return nil, false
-	}
-	whole = x.Number == p.number+1
 	now := time.Now()
 	if mine && now.Sub(p.seen) > 2*c.cfg.Heartbeat {
 		// We have heard nobody, not even ourselves: it doesn't mean that the others are dead.
@@ -109,15 +108,11 @@ func (l *life) heard(e *broker.Event, x *entry, mine bool) (p *peer, whole bool)
 			other.seen = now
 		}
 	}
-	p.seen = now
-	if whole {
-		p.number = x.Number
-	}
-	p.serial = e.Position.Serial
+	p.seen, p.number, p.serial = now, x.Number, e.Position.Serial
 	if x.Status != nil {
 		p.status = *x.Status
 	}
-	return p, whole
+	return p, nil
 }
 
 // landed returns what was said in the oldest entry that hadn't been read back.

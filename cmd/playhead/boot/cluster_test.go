@@ -250,7 +250,7 @@ func process(t *testing.T, cfg Config) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(exe, "-test.run=^TestProcess$")
+	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), "PLAYHEAD_TEST_PROCESS=1", "HOST=127.0.0.1", "PORT=0", "METRICS_ENABLED=false", "SYNC_MODE=interval",
 		"DATA_DIR="+cfg.DataDir, "INSTANCE_PROCESS_ID="+cfg.Node, "CLUSTER_ROUTES="+strings.Join(cfg.Cluster.Routes, ","),
 		"CLUSTER_HOST="+cfg.Cluster.Host, "CLUSTER_PORT="+cfg.Cluster.Port.String(), "LOG_LEVEL=warn")
@@ -284,23 +284,29 @@ func kill(t *testing.T, cmd *exec.Cmd) {
 	_ = cmd.Wait() // tells that it was killed
 }
 
-// TestProcess is a node in a process of its own; see process.
-func TestProcess(t *testing.T) {
+// TestMain runs the tests, or a node where a test has started this as its process.
+func TestMain(m *testing.M) {
 	if os.Getenv("PLAYHEAD_TEST_PROCESS") == "" {
-		t.Skip("it is what other tests start")
+		os.Exit(m.Run())
 	}
+	if err := runNode(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// runNode runs a node as the environment has it.
+func runNode() error {
 	cfg, err := Load(Source{})
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	cfg.Logger = NewLogger(cfg, os.Stderr)
 	n, err := New(cfg)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := n.Run(ctx); err != nil {
-		t.Fatal(err)
-	}
+	return n.Run(ctx)
 }

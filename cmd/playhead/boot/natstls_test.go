@@ -120,7 +120,7 @@ func TestNATSOverTLS(t *testing.T) {
 	cfg = away(t, "c", at)
 	cfg.NATS.TLS = NATSTLSConfig{CAFile: a.file("authority.pem")}
 	cfg.StartupTimeout = Duration(time.Second)
-	if why, _ := failing(t, cfg); !strings.Contains(why, "certificate required") {
+	if why, _ := failing(t, cfg); !strings.Contains(why, "not within startup_timeout") || !strings.Contains(why, "tls") {
 		t.Errorf("a node without its certificate: %q", why)
 	}
 }
