@@ -3,6 +3,7 @@ package streams
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -13,6 +14,13 @@ const (
 	codeNotClustered = 10074
 )
 
+// gather is how long the servers of a cluster are given to know each other, and gatherPause how often
+// they are asked: those that start together call each other offline for a second.
+const (
+	gather      = 10 * time.Second
+	gatherPause = 100 * time.Millisecond
+)
+
 // tooFew reports whether an error says that there aren't enough servers, now, for a stream's replicas.
 func tooFew(err error) bool {
 	var api *jetstream.APIError
@@ -21,14 +29,28 @@ func tooFew(err error) bool {
 
 // makeStream makes a stream with the replicas that the configuration wants, or, when there are too few
 // servers for them now, with one: an app that is new while a server is away is to work, and what it
-// stores is to be replicated once the server is back, which replicate sees to.
+// stores is to be replicated once the server is back, which replicate sees to. A node that has just
+// started waits for the others first: JetStream takes some ten seconds to get from one replica to three.
 func (st *stream) makeStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
-	handle, err := js.CreateStream(ctx, cfg)
+	create := func() (jetstream.Stream, error) {
+		ctx, cancel := context.WithTimeout(ctx, 2*tryTimeout) // replicas elect a leader first
+		defer cancel()
+		return js.CreateStream(ctx, cfg)
+	}
+	handle, err := create()
+	for cfg.Replicas > 1 && tooFew(err) && time.Since(st.s.began) < gather {
+		select {
+		case <-time.After(gatherPause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		handle, err = create()
+	}
 	if cfg.Replicas > 1 && tooFew(err) {
 		st.s.cfg.Logger.Warn("stream is made with one replica, for there are too few servers for more now",
 			"app", st.app, "stream", st.name, "wanted", cfg.Replicas, "err", err)
 		cfg.Replicas = 1
-		handle, err = js.CreateStream(ctx, cfg)
+		handle, err = create()
 	}
 	return handle, err
 }

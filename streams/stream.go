@@ -155,8 +155,6 @@ func (st *stream) info(ctx context.Context, js jetstream.JetStream) (*jetstream.
 // taken, since epochs differ, and reads back what the other made. Updating in its place would
 // overwrite the epoch without a word.
 func (st *stream) create(ctx context.Context, js jetstream.JetStream) (*jetstream.StreamInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*tryTimeout) // making a replicated stream elects a leader
-	defer cancel()
 	cfg := st.config()
 	cfg.Metadata = map[string]string{metaEpoch: rand.Text()}
 	handle, err := st.makeStream(ctx, js, cfg)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,6 +23,7 @@ const readsAtOnce = 2
 // Streams keeps the events of all apps in JetStream. All methods are safe for concurrent use.
 type Streams struct {
 	cfg     Config
+	began   time.Time // when New was called
 	metrics *metrics
 	api     string // what the subjects of JetStream's API begin with, up to and with the dot
 	publish jetstream.JetStream
@@ -50,6 +52,7 @@ func New(cfg Config) (*Streams, error) {
 	}
 	s := &Streams{
 		cfg:   cfg,
+		began: time.Now(),
 		api:   "$JS.API.",
 		reads: make(chan struct{}, readsAtOnce),
 		wake:  make(chan struct{}, 1),

@@ -35,8 +35,12 @@ type member struct {
 	user, password string
 }
 
-// joinTick is how often a server that joins is looked at.
-const joinTick = 20 * time.Millisecond
+const (
+	// joinTick is how often a server that joins, or steps down, is looked at.
+	joinTick = 20 * time.Millisecond
+	// stepDownAgain is how long others are given to take a lead before they are asked again.
+	stepDownAgain = time.Second
+)
 
 // check returns what cfg means, and everything that is wrong with it.
 func (c *Cluster) check() (member, []error) {
@@ -202,25 +206,30 @@ func (s *Server) StepDown(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("step down: %w", err)
 	}
-	given := 0
-	for _, l := range led {
-		if err := l.stepDown(srv); err == nil {
-			given++
-		}
-	}
+	all := len(led)
 	tick := time.NewTicker(joinTick)
 	defer tick.Stop()
+	var asked time.Time
 	for {
-		open := slices.DeleteFunc(led, func(l lead) bool { return l.taken(srv) })
-		if len(open) == 0 {
-			s.cfg.Logger.Info("stepped down", "cluster", s.cfg.Cluster.Name, "leads", given, "dur", time.Since(began))
+		// Asked once more from time to time: one that is elected by itself again, because the others
+		// weren't as new, leads on otherwise.
+		if time.Since(asked) > stepDownAgain {
+			asked = time.Now()
+			for _, l := range led {
+				if err := l.stepDown(srv); err != nil {
+					s.cfg.Logger.Debug("step down", "stream", l.stream, "consumer", l.consumer, "err", err)
+				}
+			}
+		}
+		led = slices.DeleteFunc(led, func(l lead) bool { return l.taken(srv) })
+		if len(led) == 0 {
+			s.cfg.Logger.Info("stepped down", "cluster", s.cfg.Cluster.Name, "leads", all, "dur", time.Since(began))
 			return nil
 		}
-		led = open
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("step down: %d of %d leads not taken by others: %w", len(open), given, ctx.Err())
+			return fmt.Errorf("step down: %d of %d leads not taken by others: %w", len(led), all, ctx.Err())
 		}
 	}
 }
