@@ -13,7 +13,6 @@ import (
 	"github.com/playhead/playhead/broker/ws"
 	"github.com/playhead/playhead/replay"
 	"github.com/playhead/playhead/replay/js"
-	"github.com/playhead/playhead/streams"
 )
 
 // assemble starts everything, bottom up, pushing for each thing the step that takes it down.
@@ -40,14 +39,13 @@ func (n *Node) assemble(ctx context.Context, s *stack) error {
 		return err
 	}
 	n.medium.Store(medium)
-	s.start("streams", medium.Run)
 	return n.open(ctx, s, medium)
 }
 
 // open starts the node over its medium, and the doors.
-func (n *Node) open(ctx context.Context, s *stack, medium *streams.Streams) error {
+func (n *Node) open(ctx context.Context, s *stack, medium *medium) error {
 	node, err := broker.New(broker.Config{
-		Log:       medium,
+		Log:       medium.log,
 		Linger:    time.Duration(n.cfg.Feed.Linger),
 		GateBytes: int(n.cfg.Feed.GateBytes),
 		// The window is never to remember what the log has forgotten.
@@ -74,7 +72,7 @@ func (n *Node) open(ctx context.Context, s *stack, medium *streams.Streams) erro
 	n.members.Store(members)
 	s.start("presence", members.Run)
 	replayer, err := replay.New(replay.Config{
-		History:     medium,
+		History:     medium.history,
 		Window:      n.cfg.Streams.window(),
 		MaxEvents:   int(n.cfg.Replay.MaxEvents),
 		MaxBytes:    int(n.cfg.Replay.MaxBytes),
@@ -91,7 +89,7 @@ func (n *Node) open(ctx context.Context, s *stack, medium *streams.Streams) erro
 		Node:            node,
 		Presence:        members,
 		Replay:          replayer,
-		Cache:           medium,
+		Cache:           medium.cache,
 		Observer:        hooks,
 		Alone:           n.cfg.alone(),
 		ActivityTimeout: time.Duration(n.cfg.WebSocket.ActivityTimeout),
@@ -113,7 +111,7 @@ func (n *Node) open(ctx context.Context, s *stack, medium *streams.Streams) erro
 		Apps:           n.apps,
 		Node:           node,
 		Presence:       members,
-		Cache:          medium,
+		Cache:          medium.cache,
 		History:        replayer,
 		MaxBodyBytes:   int(n.cfg.HTTP.MaxBodyBytes),
 		PublishTimeout: time.Duration(n.cfg.HTTP.PublishTimeout),
@@ -169,23 +167,13 @@ func least[N Count | Size](window, log N) N {
 }
 
 // hooks makes what tells backends of what happens here.
-func (n *Node) hooks(medium *streams.Streams) (*webhook.Webhooks, error) {
+func (n *Node) hooks(medium *medium) (*webhook.Webhooks, error) {
 	c := n.cfg.Webhooks
-	letters, err := streams.NewLetters(streams.LettersConfig{
-		Streams:    medium,
-		MaxBytes:   int64(c.QueueBytes),
-		MaxLetters: int64(c.QueueEvents),
-		DeadAge:    time.Duration(c.DeadAge),
-		DeadBytes:  int64(c.DeadBytes),
-	})
-	if err != nil {
-		return nil, err
-	}
 	return webhook.New(webhook.Config{
 		Apps:          n.apps,
-		Queue:         letters,
-		Archive:       letters,
-		Source:        letters,
+		Queue:         medium.letters,
+		Archive:       medium.letters,
+		Source:        medium.source,
 		Delay:         time.Duration(c.Delay),
 		BatchEvents:   int(c.BatchEvents),
 		BatchInterval: time.Duration(c.BatchInterval),
@@ -209,7 +197,7 @@ func (n *Node) page(node *broker.Node) (http.Handler, error) {
 }
 
 // reloader makes what reads the configuration again.
-func (n *Node) reloader(hooks *webhook.Webhooks, node *broker.Node, medium *streams.Streams) *reloader {
+func (n *Node) reloader(hooks *webhook.Webhooks, node *broker.Node, medium *medium) *reloader {
 	return &reloader{
 		source:   n.cfg.Source,
 		hangup:   n.cfg.Hangup,
@@ -217,7 +205,7 @@ func (n *Node) reloader(hooks *webhook.Webhooks, node *broker.Node, medium *stre
 		apps:     n.apps,
 		webhooks: hooks,
 		node:     node,
-		streams:  medium,
+		streams:  medium.apps,
 		logger:   n.logger,
 		metrics:  newReloadMetrics(n.registry),
 	}

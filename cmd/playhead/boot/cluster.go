@@ -70,9 +70,7 @@ func (n *Node) clusterStatus() ClusterStatus {
 			Started: time.UnixMilli(p.Started).UTC(), Connections: p.Connections, LagMS: p.Lag,
 		})
 	}
-	for _, l := range medium.Leaders() {
-		status.Streams = append(status.Streams, ClusterStream{App: string(l.App), Leader: l.Server})
-	}
+	status.Streams = medium.leaders()
 	return status
 }
 

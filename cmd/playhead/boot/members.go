@@ -7,7 +7,6 @@ import (
 	"github.com/playhead/playhead/broker"
 	"github.com/playhead/playhead/broker/presence"
 	"github.com/playhead/playhead/broker/webhook"
-	"github.com/playhead/playhead/streams"
 )
 
 // membersRetention is what the log of who is where remembers: a node that comes reads what has happened
@@ -15,11 +14,11 @@ import (
 var membersRetention = broker.Retention{Age: time.Hour, Bytes: 1 << 30, Events: -1}
 
 // newMembers makes what knows who is where: here, or on all nodes that share the medium.
-func (n *Node) newMembers(node *broker.Node, hooks *webhook.Webhooks, medium *streams.Streams) (*presence.Registry, error) {
+func (n *Node) newMembers(node *broker.Node, hooks *webhook.Webhooks, medium *medium) (*presence.Registry, error) {
 	cfg := presence.Config{Notifier: node, Observer: hooks, Logger: n.logger, Registerer: n.registry}
-	if !n.cfg.alone() {
+	if medium.members != nil {
 		health := &n.cfg.Adapter.ClusterHealth
-		cfg.Log, cfg.Waiting = medium, hooks.Waiting
+		cfg.Log, cfg.Waiting = medium.members, hooks.Waiting
 		cfg.Node = n.cfg.Node
 		cfg.Heartbeat = health.HeartbeatInterval.Duration()
 		cfg.NodeTimeout = health.NodeTimeout.Duration()

@@ -17,7 +17,6 @@ import (
 	"github.com/playhead/playhead/broker/presence"
 	"github.com/playhead/playhead/broker/webhook"
 	"github.com/playhead/playhead/broker/ws"
-	"github.com/playhead/playhead/streams"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
@@ -41,7 +40,7 @@ type Node struct {
 	webhooks   atomic.Pointer[webhook.Webhooks]  // nil until they are there
 	members    atomic.Pointer[presence.Registry] // likewise
 	sockets    atomic.Pointer[ws.Server]         // likewise
-	medium     atomic.Pointer[streams.Streams]   // likewise
+	medium     atomic.Pointer[medium]            // likewise
 }
 
 // New checks cfg, and binds its ports. Nothing else is started until [Node.Run], which must be
