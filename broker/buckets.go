@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -38,8 +39,8 @@ const (
 
 // Take takes n from the key's bucket and returns 0, or takes nothing and returns how long until it
 // can. What is more than the bucket holds is given when the bucket is full, and owed for: otherwise
-// it could never be taken.
-func (b *Buckets[K]) Take(key K, rate Rate, n int) (wait time.Duration) {
+// it could never be taken. It never waits, so ctx is not looked at; it is there for [Limiter].
+func (b *Buckets[K]) Take(_ context.Context, key K, rate Rate, n int) (wait time.Duration) {
 	if rate.PerSecond <= 0 || n <= 0 {
 		return 0
 	}

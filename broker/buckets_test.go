@@ -47,7 +47,7 @@ func TestBucketsTake(t *testing.T) {
 				var b Buckets[string]
 				for i, step := range tt.takes {
 					time.Sleep(step.after)
-					if got := b.Take(step.key, tt.rate, step.n); got != step.wait {
+					if got := b.Take(t.Context(), step.key, tt.rate, step.n); got != step.wait {
 						t.Errorf("take %d, of %d: wait %v, want %v", i+1, step.n, got, step.wait)
 					}
 				}
@@ -62,7 +62,7 @@ func TestBucketsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := Buckets[int]{Max: 2000}
 		for i := range 50_000 {
-			if b.Take(i, Rate{PerSecond: 1}, 1) != 0 {
+			if b.Take(t.Context(), i, Rate{PerSecond: 1}, 1) != 0 {
 				t.Fatalf("key %d is refused at its first", i)
 			}
 			if len(b.full) > b.Max {
@@ -73,7 +73,7 @@ func TestBucketsAreBounded(t *testing.T) {
 			t.Errorf("%d buckets, want all %d", len(b.full), b.Max)
 		}
 		time.Sleep(2 * time.Second)
-		b.Take(-1, Rate{PerSecond: 1}, 1)
+		b.Take(t.Context(), -1, Rate{PerSecond: 1}, 1)
 		if len(b.full) != 1 {
 			t.Errorf("%d buckets when all but one are full", len(b.full))
 		}
@@ -86,12 +86,12 @@ func TestBucketsRememberWhatIsInUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b Buckets[int]
 		slow := Rate{PerSecond: 1, Burst: 1}
-		b.Take(-1, Rate{PerSecond: 1, Burst: 3600}, 3600)
+		b.Take(t.Context(), -1, Rate{PerSecond: 1, Burst: 3600}, 3600)
 		for i := range 10_000 {
-			b.Take(i, slow, 1)
+			b.Take(t.Context(), i, slow, 1)
 			time.Sleep(time.Millisecond)
 		}
-		if b.Take(-1, slow, 1) == 0 {
+		if b.Take(t.Context(), -1, slow, 1) == 0 {
 			t.Error("a bucket that is still empty was forgotten")
 		}
 		if len(b.full) > 3*leastSweep {
@@ -109,7 +109,7 @@ func TestBucketsConcurrently(t *testing.T) {
 		for range 8 {
 			wg.Go(func() {
 				for range 100 {
-					if b.Take("a", Rate{PerSecond: 50}, 1) == 0 {
+					if b.Take(t.Context(), "a", Rate{PerSecond: 50}, 1) == 0 {
 						taken.Add(1)
 					}
 				}

@@ -1,6 +1,9 @@
 package pusher
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"strings"
 	"testing"
@@ -117,4 +120,26 @@ func FuzzSignature(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// The HMAC that is written out here is the standard library's, for secrets of every length.
+func TestSignIsHMAC(t *testing.T) {
+	t.Parallel()
+	for size := range 200 {
+		secret, text := strings.Repeat("s", size), []byte(strings.Repeat("text", size))
+		mac := hmac.New(sha256.New, []byte(secret))
+		mac.Write(text)
+		want := hex.EncodeToString(mac.Sum(nil))
+		if got := string(sign([]byte("x"), secret, text)); got != "x"+want {
+			t.Errorf("secret of %d bytes: %s, want %s behind an x", size, got, want)
+		}
+		if !right(want, secret, text) {
+			t.Errorf("secret of %d bytes: the right signature is wrong", size)
+		}
+		for _, wrong := range []string{"", want[1:], want + "0", strings.ToUpper(want), strings.Repeat("0", len(want))} {
+			if right(wrong, secret, text) {
+				t.Errorf("secret of %d bytes: signature %q is right", size, wrong)
+			}
+		}
+	}
 }

@@ -2,7 +2,6 @@ package pusher
 
 import (
 	"cmp"
-	"crypto/hmac"
 	"crypto/md5"
 	"encoding/hex"
 	"fmt"
@@ -128,7 +127,7 @@ func checkBody(bodyMD5 given, body []byte) error {
 	sum := md5.Sum(body)
 	hex.Encode(hexed[:], sum[:])
 	if bodyMD5.value != string(hexed[:]) {
-		return faultf(ErrRequest, "Invalid body_md5: the body's is %s, but you sent %q", hexed[:], clip(bodyMD5.value, quoted))
+		return faultf(ErrRequest, "Invalid body_md5: the body's is %s, but you sent %q", string(hexed[:]), clip(bodyMD5.value, quoted))
 	}
 	return nil
 }
@@ -139,8 +138,8 @@ func checkBody(bodyMD5 given, body []byte) error {
 func (r *Request) verifySignature(secret string, params []param, signature string) error {
 	sortParams(params)
 	paths := r.paths()
-	var digits [signatureBytes]byte
-	var wanted []byte // the text of the first attempt, to show
+	var room [512]byte
+	wanted := "" // the text of the first attempt, to show
 	for attempt := range 2 {
 		if attempt == 1 {
 			var arrays bool
@@ -152,17 +151,17 @@ func (r *Request) verifySignature(secret string, params []param, signature strin
 			if path == "" {
 				continue
 			}
-			signed := r.appendSigned(make([]byte, 0, 512), path, params)
-			if hmac.Equal(sign(digits[:0], secret, signed), []byte(signature)) {
+			signed := r.appendSigned(room[:0], path, params)
+			if right(signature, secret, signed) {
 				return nil
 			}
-			if wanted == nil {
-				wanted = signed
+			if wanted == "" {
+				wanted = clip(string(signed), explained)
 			}
 		}
 	}
 	return faultf(ErrRequest, "Invalid signature: you should have sent HmacSHA256Hex(%q, your_secret_key), but you sent %q",
-		clip(string(wanted), explained), clip(signature, quoted))
+		wanted, clip(signature, quoted))
 }
 
 // paths returns the spellings of the path that may have been signed, the likeliest first, without

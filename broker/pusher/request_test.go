@@ -241,3 +241,19 @@ func BenchmarkVerifyChannel(b *testing.B) {
 		}
 	}
 }
+
+// A request that is as it should be is verified without memory of its own.
+func TestVerifyDoesNotAllocate(t *testing.T) {
+	app := vectorApp()
+	for _, v := range requestVectors[:4] {
+		r := Request{Method: v.method, Path: v.path, Body: []byte(v.body),
+			RawQuery: vectorQuery + v.query + "&auth_signature=" + v.signature}
+		if n := testing.AllocsPerRun(100, func() {
+			if err := r.Verify(app, vectorTime); err != nil {
+				t.Fatal(err)
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", v.name, n)
+		}
+	}
+}

@@ -77,6 +77,9 @@ type Config struct {
 	// caller does.
 	PublishTimeout time.Duration
 
+	// Limiter keeps the apps' budgets. Default: this node's own, each app having its limits on each node.
+	Limiter broker.Limiter
+
 	// PathPrefix is where the API is mounted: "/pusher" serves /pusher/apps/…. Libraries may
 	// sign the path with or without it. Default: none.
 	PathPrefix string
@@ -99,7 +102,6 @@ type API struct {
 	mux     *http.ServeMux
 	metrics *metrics
 	bodies  sync.Pool // of *[]byte, to read bodies into
-	budgets [purposes]broker.Buckets[broker.AppID]
 
 	complained atomic.Int64 // Unix seconds of the last warning that publishes are refused
 }
@@ -134,6 +136,9 @@ func New(cfg Config) (*API, error) {
 	if cfg.PublishTimeout == 0 {
 		cfg.PublishTimeout = 15 * time.Second
 	}
+	if cfg.Limiter == nil {
+		cfg.Limiter = &broker.Buckets[string]{}
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -157,8 +162,9 @@ func New(cfg Config) (*API, error) {
 	a.route("GET", "/apps/{app}/channels/{channel}/history", "history", a.reading(a.history))
 	a.route("POST", "/apps/{app}/users/{user}/terminate_connections", "terminate", a.terminate)
 	a.route("POST", "/users/{user}/terminate_connections", "terminate", a.terminate) // Python's library
+	unknown := a.metrics.of("unknown")
 	a.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		a.serve(w, r, "unknown", func(http.ResponseWriter, *http.Request) ([]byte, error) { return nil, errPath })
+		a.serve(w, r, unknown, func(http.ResponseWriter, *http.Request) ([]byte, error) { return nil, errPath })
 	})
 	return a, nil
 }
@@ -192,13 +198,14 @@ type endpoint func(call) ([]byte, error)
 // route serves an endpoint. A path without an app is of the app whose key signed the request.
 func (a *API) route(method, path, name string, do endpoint) {
 	path = a.cfg.PathPrefix + path
+	counted := a.metrics.of(name)
 	a.mux.HandleFunc(method+" "+path, func(w http.ResponseWriter, r *http.Request) {
-		a.serve(w, r, name, func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+		a.serve(w, r, counted, func(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 			return a.authenticated(w, r, do)
 		})
 	})
 	a.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-		a.serve(w, r, name, func(w http.ResponseWriter, _ *http.Request) ([]byte, error) {
+		a.serve(w, r, counted, func(w http.ResponseWriter, _ *http.Request) ([]byte, error) {
 			w.Header().Set("Allow", method)
 			return nil, errMethod
 		})
@@ -206,13 +213,13 @@ func (a *API) route(method, path, name string, do endpoint) {
 }
 
 // serve answers a request with what do returns, and counts it.
-func (a *API) serve(w http.ResponseWriter, r *http.Request, name string, do func(http.ResponseWriter, *http.Request) ([]byte, error)) {
+func (a *API) serve(w http.ResponseWriter, r *http.Request, counted *endpointMetrics, do func(http.ResponseWriter, *http.Request) ([]byte, error)) {
 	started := time.Now()
 	a.metrics.inFlight.Inc()
 	status := http.StatusInternalServerError // if do panics
 	defer func() {
 		a.metrics.inFlight.Dec()
-		a.metrics.served(name, status, time.Since(started))
+		counted.served(status, time.Since(started))
 	}()
 	answer, err := do(w, r)
 	header := w.Header()

@@ -104,12 +104,22 @@ func BenchmarkPublishInfo(b *testing.B) {
 
 // BenchmarkReadTrigger is the body alone.
 func BenchmarkReadTrigger(b *testing.B) {
+	benchmarkRead(b, readTrigger, oneBody)
+}
+
+// BenchmarkReadBatch is the same for ten events.
+func BenchmarkReadBatch(b *testing.B) {
+	item := fmt.Sprintf(`{"name":"order.updated","channel":"private-orders","data":"%s"}`, escapedData)
+	benchmarkRead(b, readBatch, `{"batch":[`+strings.Repeat(item+",", 9)+item+`]}`)
+}
+
+func benchmarkRead(b *testing.B, read func(*broker.App, []byte, string) (publication, error), text string) {
 	app := &broker.App{ID: "3", Limits: broker.Limits{}.WithDefaults()}
-	body := []byte(fmt.Sprintf(`{"name":"order.updated","channels":["private-orders"],"data":"%s"}`, strings.Repeat(`{\"some\":\"data\"}`, 16)))
+	body := []byte(text)
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := readTrigger(app, body, ""); err != nil {
+		if _, err := read(app, body, ""); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"time"
@@ -9,12 +10,11 @@ import (
 )
 
 // purpose is what an app has a budget for.
-type purpose int
+type purpose string
 
 const (
-	publishing purpose = iota // an event to one channel
-	reading                   // a question
-	purposes
+	publishing purpose = "publish/" // an event to one channel
+	reading    purpose = "read/"    // a question
 )
 
 // overLimit says that an app does something too often.
@@ -35,13 +35,17 @@ func (e *overLimit) retryAfter() string {
 }
 
 // spend takes n from the app's budget for a purpose, if there is so much in it.
-func (a *API) spend(app *broker.App, p purpose, n int) error {
-	e := &overLimit{limit: "backend_events_per_second", what: "events", rate: app.Limits.BackendEventsPerSecond}
+func (a *API) spend(ctx context.Context, app *broker.App, p purpose, n int) error {
+	over := overLimit{limit: "backend_events_per_second", what: "events", rate: app.Limits.BackendEventsPerSecond}
 	if p == reading {
-		e = &overLimit{limit: "read_requests_per_second", what: "read requests", rate: app.Limits.ReadRequestsPerSecond}
+		over = overLimit{limit: "read_requests_per_second", what: "read requests", rate: app.Limits.ReadRequestsPerSecond}
 	}
-	if e.wait = a.budgets[p].Take(app.ID, broker.Rate{PerSecond: e.rate}, n); e.wait > 0 {
-		return e
+	if over.rate <= 0 {
+		return nil
+	}
+	if over.wait = a.cfg.Limiter.Take(ctx, string(p)+string(app.ID), broker.Rate{PerSecond: over.rate}, n); over.wait > 0 {
+		refused := over // only then is it worth memory
+		return &refused
 	}
 	return nil
 }
@@ -49,7 +53,7 @@ func (a *API) spend(app *broker.App, p purpose, n int) error {
 // reading makes an endpoint one that answers questions, as often as the app may ask.
 func (a *API) reading(do endpoint) endpoint {
 	return func(c call) ([]byte, error) {
-		if err := a.spend(c.app, reading, 1); err != nil {
+		if err := a.spend(c.Context(), c.app, reading, 1); err != nil {
 			return nil, err
 		}
 		return do(c)

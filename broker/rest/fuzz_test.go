@@ -76,7 +76,7 @@ func FuzzPublishBody(f *testing.F) {
 		}
 		app := fuzzApp()
 		p, err := readTrigger(app, body, key)
-		checkPublication(t, app, p, err)
+		checkPublication(t, app, &p, err)
 		if err != nil {
 			return
 		}
@@ -112,7 +112,7 @@ func FuzzBatchBody(f *testing.F) {
 		}
 		app := fuzzApp()
 		p, err := readBatch(app, body, key)
-		checkPublication(t, app, p, err)
+		checkPublication(t, app, &p, err)
 		if err == nil && key != "" && !p.keyed() {
 			t.Fatal("an event without an id")
 		}

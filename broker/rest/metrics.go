@@ -1,7 +1,9 @@
 package rest
 
 import (
+	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,7 +41,27 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	}
 }
 
-func (m *metrics) served(endpoint string, status int, took time.Duration) {
-	m.requests.WithLabelValues(endpoint, strconv.Itoa(status)).Inc()
-	m.seconds.WithLabelValues(endpoint).Observe(took.Seconds())
+// endpointMetrics are those of one endpoint, each looked up when it is first needed and kept.
+type endpointMetrics struct {
+	requests *prometheus.CounterVec    // with the status left
+	ok       func() prometheus.Counter // the requests answered 200
+	seconds  func() prometheus.Observer
+}
+
+func (m *metrics) of(endpoint string) *endpointMetrics {
+	requests := m.requests.MustCurryWith(prometheus.Labels{"endpoint": endpoint})
+	return &endpointMetrics{
+		requests: requests,
+		ok:       sync.OnceValue(func() prometheus.Counter { return requests.WithLabelValues(strconv.Itoa(http.StatusOK)) }),
+		seconds:  sync.OnceValue(func() prometheus.Observer { return m.seconds.WithLabelValues(endpoint) }),
+	}
+}
+
+func (m *endpointMetrics) served(status int, took time.Duration) {
+	if status == http.StatusOK {
+		m.ok().Inc()
+	} else {
+		m.requests.WithLabelValues(strconv.Itoa(status)).Inc()
+	}
+	m.seconds().Observe(took.Seconds())
 }

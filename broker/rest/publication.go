@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -14,7 +15,16 @@ var errNoObject = invalidf("Expected the request body to be a JSON object")
 type publication struct {
 	events []*broker.Event
 	ask    attributes   // what to answer about the events; of a batch, about any of them
-	asks   []attributes // of a batch: the same per event
+	asks   []attributes // of a batch that asks anything: the same per event
+}
+
+// add adds an event of a batch, and what is asked about it.
+func (p *publication) add(e *broker.Event, ask attributes) {
+	if p.ask |= ask; p.ask != 0 {
+		p.asks = append(p.asks, make([]attributes, len(p.events)-len(p.asks))...)
+		p.asks = append(p.asks, ask)
+	}
+	p.events = append(p.events, e)
 }
 
 // keyed reports whether every event has an idempotency key. Ask before they are published: then all
@@ -25,7 +35,8 @@ func (p *publication) keyed() bool {
 
 // item is what the body says of one publish, not yet checked.
 type item struct {
-	at       int // its place in the batch; −1 when it is alone
+	at       int  // its place in the batch; −1 when it is alone
+	object   bool // whether it is one; else it says nothing
 	name     value
 	data     value
 	channel  value
@@ -35,33 +46,82 @@ type item struct {
 	key      value
 }
 
+// scan takes one value off a body, which stands in so many others. Of several members with the same name
+// the last one counts, as in every language's decoder; unknown ones are ignored.
+func (it *item) scan(s *scanner, depth int) error {
+	if s.peek() != '{' {
+		_, err := s.value(depth)
+		return err
+	}
+	it.object = true
+	return s.object(depth+1, func(name value) error {
+		v, err := s.value(depth + 1)
+		if member := it.member(name); member != nil {
+			*member = v
+		}
+		return err
+	})
+}
+
+// member returns where a member of the name is kept, nil when it isn't.
+func (it *item) member(name value) *value {
+	inner := name.inner()
+	if !name.plain() {
+		inner = name.bytes()
+	}
+	switch string(inner) {
+	case "name":
+		return &it.name
+	case "data":
+		return &it.data
+	case "channel":
+		return &it.channel
+	case "channels":
+		return &it.channels
+	case "socket_id":
+		return &it.socketID
+	case "info":
+		return &it.info
+	case keyMember:
+		return &it.key
+	}
+	return nil
+}
+
 // readTrigger reads the body of POST /events: one event for one or several channels. The key is the
 // header's, empty when there is none.
-func readTrigger(app *broker.App, body []byte, key string) (*publication, error) {
-	v, err := parse(body)
+func readTrigger(app *broker.App, body []byte, key string) (p publication, err error) {
+	s, err := newScanner(body)
 	if err != nil {
-		return nil, err
+		return p, err
 	}
-	it, err := readItem(-1, v)
-	if err != nil {
-		return nil, err
+	it := item{at: -1}
+	if err := it.scan(&s, 0); err != nil {
+		return p, err
+	}
+	if err := s.end(); err != nil {
+		return p, err
+	}
+	if !it.object {
+		return p, errNoObject
 	}
 	channels, err := it.targets(app.Limits)
 	if err != nil {
-		return nil, err
+		return p, err
 	}
 	e, ask, err := it.event(app)
 	if err != nil {
-		return nil, err
+		return p, err
 	}
 	switch {
 	case e.ID == "":
 		e.ID = key
 	case key != "" && e.ID != key:
-		return nil, invalidf("Invalid %s: differs from the %s header", keyMember, keyHeader)
+		return p, invalidf("Invalid %s: differs from the %s header", keyMember, keyHeader)
 	}
 	// The events of one publish share all but their channels and ids.
-	p := &publication{events: make([]*broker.Event, len(channels)), ask: ask}
+	p.ask = ask
+	p.events = make([]*broker.Event, len(channels))
 	all := make([]broker.Event, len(channels))
 	for i, ch := range channels {
 		all[i] = e
@@ -74,101 +134,103 @@ func readTrigger(app *broker.App, body []byte, key string) (*publication, error)
 
 // readBatch reads the body of POST /batch_events: several events, each for one channel. The key is
 // the header's; it is for the items that have none of their own.
-func readBatch(app *broker.App, body []byte, key string) (*publication, error) {
-	v, err := parse(body)
+func readBatch(app *broker.App, body []byte, key string) (publication, error) {
+	s, err := newScanner(body)
 	if err != nil {
-		return nil, err
+		return publication{}, err
 	}
-	batch, err := member(v, "batch")
+	if s.peek() != '{' {
+		if _, err := s.value(0); err != nil {
+			return publication{}, err
+		}
+		return publication{}, cmp.Or(s.end(), errNoObject)
+	}
+	b := batch{app: app, key: key, most: app.Limits.WithDefaults().EventsPerBatch}
+	err = s.object(1, func(name value) error {
+		if name.is("batch") {
+			return b.scan(&s)
+		}
+		_, err := s.value(1)
+		return err
+	})
 	if err != nil {
-		return nil, err
+		return publication{}, err
 	}
+	if err := s.end(); err != nil {
+		return publication{}, err
+	}
+	return b.read()
+}
+
+// batch makes events of a batch while its body is scanned: what is wrong with an item counts only if the
+// whole body is JSON.
+type batch struct {
+	app  *broker.App
+	key  string // the header's
+	most int    // events that it may have
+
+	list value       // the last member named batch
+	of   publication // what is in it
+	err  error       // what is wrong with it first
+}
+
+// scan takes the value of a member named batch off the body. Of several the last one counts.
+func (b *batch) scan(s *scanner) error {
+	b.of, b.err = publication{}, nil
+	if s.peek() != '[' {
+		v, err := s.value(1)
+		b.list = v
+		return err
+	}
+	b.list = value{kind: list}
+	return s.list(2, func(i int) error {
+		it := item{at: i}
+		if err := it.scan(s, 2); err != nil {
+			return err
+		}
+		if b.err == nil {
+			b.err = b.add(&it)
+		}
+		return nil
+	})
+}
+
+// add makes an event of an item.
+func (b *batch) add(it *item) error {
+	if it.at >= b.most {
+		return invalidf("The batch contains too many events: at most %d are allowed", b.most)
+	}
+	if !it.object {
+		return invalidf("Expected %s to be an object", it.path(""))
+	}
+	ch, err := it.target(b.app.Limits)
+	if err != nil {
+		return err
+	}
+	e, ask, err := it.event(b.app)
+	if err != nil {
+		return err
+	}
+	e.Channel = ch
+	if e.ID == "" {
+		e.ID = numbered(b.key, it.at)
+	}
+	b.of.add(&e, ask)
+	return nil
+}
+
+// read returns what the body asks to publish.
+func (b *batch) read() (publication, error) {
+	err := b.err
 	switch {
-	case !batch.given():
-		return nil, invalidf("Missing parameter: batch")
-	case batch.kind != list:
-		return nil, invalidf("Expected batch parameter to be an array")
+	case !b.list.given():
+		err = invalidf("Missing parameter: batch")
+	case b.list.kind != list:
+		err = invalidf("Expected batch parameter to be an array")
+	case err == nil && len(b.of.events) == 0:
+		err = invalidf("The batch contains no events")
 	}
-	p := &publication{}
-	most := app.Limits.WithDefaults().EventsPerBatch
-	err = batch.elements(func(i int, v value) error {
-		if i >= most {
-			return invalidf("The batch contains too many events: at most %d are allowed", most)
-		}
-		it, err := readItem(i, v)
-		if err != nil {
-			return err
-		}
-		ch, err := it.target(app.Limits)
-		if err != nil {
-			return err
-		}
-		e, ask, err := it.event(app)
-		if err != nil {
-			return err
-		}
-		e.Channel = ch
-		if e.ID == "" {
-			e.ID = numbered(key, i)
-		}
-		p.events = append(p.events, &e)
-		p.asks = append(p.asks, ask)
-		p.ask |= ask
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if len(p.events) == 0 {
-		return nil, invalidf("The batch contains no events")
-	}
-	return p, nil
-}
-
-// member returns the member of a body that has only one of interest.
-func member(v value, wanted string) (found value, err error) {
-	if v.kind != object {
-		return value{}, errNoObject
-	}
-	err = v.members(func(name, v value) error {
-		if name.is(wanted) {
-			found = v
-		}
-		return nil
-	})
-	return found, err
-}
-
-// readItem finds the members of interest. Of several with the same name the last one counts, as in
-// every language's decoder; unknown ones are ignored.
-func readItem(at int, v value) (item, error) {
-	it := item{at: at}
-	if v.kind != object {
-		if at < 0 {
-			return it, errNoObject
-		}
-		return it, invalidf("Expected batch[%d] to be an object", at)
-	}
-	err := v.members(func(name, v value) error {
-		switch {
-		case name.is("name"):
-			it.name = v
-		case name.is("data"):
-			it.data = v
-		case name.is("channel"):
-			it.channel = v
-		case name.is("channels"):
-			it.channels = v
-		case name.is("socket_id"):
-			it.socketID = v
-		case name.is("info"):
-			it.info = v
-		case name.is(keyMember):
-			it.key = v
-		}
-		return nil
-	})
-	return it, err
+	return b.of, err
 }
 
 // text returns a member that must be a string.
@@ -186,10 +248,13 @@ func (it *item) missing(name string) error {
 	return invalidf("Missing parameter: %s", it.path(name))
 }
 
-// path names a member for errors.
+// path names a member for errors, or the item where there is no name.
 func (it *item) path(name string) string {
-	if it.at < 0 {
+	switch {
+	case it.at < 0:
 		return name
+	case name == "":
+		return fmt.Sprintf("batch[%d]", it.at)
 	}
 	return fmt.Sprintf("batch[%d].%s", it.at, name)
 }
@@ -199,7 +264,7 @@ func (it *item) in(err error) error {
 	if it.at < 0 {
 		return err
 	}
-	return fmt.Errorf("batch[%d]: %w", it.at, err)
+	return fmt.Errorf("%s: %w", it.path(""), err)
 }
 
 // event checks everything but the channel and returns the event without one, and what is asked

@@ -17,13 +17,14 @@ func (a *API) trigger(c call) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.publish(c.Context(), c.app, p); err != nil {
+	if err := a.publish(c.Context(), c.app, &p); err != nil {
 		return nil, err
 	}
-	if p.ask == 0 {
-		return []byte("{}"), nil
-	}
 	b := c.body[:0] // nothing of the body is needed any more
+	if p.ask == 0 {
+		_ = c.write(append(b, "{}"...))
+		return nil, nil
+	}
 	b = append(b, `{"channels":{`...)
 	for i, e := range p.events {
 		if i > 0 {
@@ -46,13 +47,14 @@ func (a *API) batch(c call) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.publish(c.Context(), c.app, p); err != nil {
+	if err := a.publish(c.Context(), c.app, &p); err != nil {
 		return nil, err
 	}
-	if p.ask == 0 {
-		return []byte("{}"), nil
-	}
 	b := c.body[:0] // as above
+	if p.ask == 0 {
+		_ = c.write(append(b, "{}"...))
+		return nil, nil
+	}
 	b = append(b, `{"batch":[`...)
 	for i, e := range p.events {
 		if i > 0 {
@@ -79,7 +81,7 @@ func (a *API) appendPublished(b []byte, ask attributes, e *broker.Event) []byte 
 // publish returns when everything is stored. It is one call to the node, so that a medium which
 // can stores all or nothing.
 func (a *API) publish(ctx context.Context, app *broker.App, p *publication) error {
-	if err := a.spend(app, publishing, len(p.events)); err != nil {
+	if err := a.spend(ctx, app, publishing, len(p.events)); err != nil {
 		return err
 	}
 	keyed := p.keyed()

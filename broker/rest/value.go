@@ -1,9 +1,6 @@
 package rest
 
-import (
-	"bytes"
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 // kind is what a JSON value is.
 type kind uint8
@@ -29,71 +26,60 @@ type value struct {
 // given reports whether there is a value. As everywhere in the protocol, null is none.
 func (v value) given() bool { return v.kind != absent && v.kind != null }
 
+// plain reports whether a text stands there as it is, without escapes.
+func (v value) plain() bool { return v.size == len(v.raw)-2 }
+
+// inner is what stands between the quotes of a text.
+func (v value) inner() []byte { return v.raw[1 : len(v.raw)-1] }
+
 // string returns what a text says.
 func (v value) string() string {
-	if v.size == len(v.raw)-2 {
-		return string(v.raw[1 : len(v.raw)-1])
+	if v.plain() {
+		return string(v.inner())
 	}
 	return string(v.bytes())
 }
 
 // bytes returns what a text says, in memory of its own.
 func (v value) bytes() []byte {
-	inner := v.raw[1 : len(v.raw)-1]
-	b := make([]byte, 0, v.size)
-	for {
-		i := bytes.IndexByte(inner, '\\')
-		if i < 0 {
-			return append(b, inner...)
-		}
-		r, n := unescape(inner[i:])
-		b = utf8.AppendRune(append(b, inner[:i]...), r)
-		inner = inner[i+n:]
+	b := make([]byte, v.size)
+	inner := v.inner()
+	if v.plain() {
+		copy(b, inner)
+		return b
 	}
+	// Data that is JSON in JSON has an escape every few bytes, so they are taken one by one.
+	n := 0
+	for i := 0; i < len(inner); {
+		if inner[i] != '\\' {
+			b[n] = inner[i]
+			n++
+			i++
+			continue
+		}
+		r, size := unescape(inner[i:])
+		n += utf8.EncodeRune(b[n:], r)
+		i += size
+	}
+	return b
 }
 
 // is reports whether a text says s.
 func (v value) is(s string) bool {
-	if v.size == len(v.raw)-2 {
-		return string(v.raw[1:len(v.raw)-1]) == s
+	if v.plain() {
+		return string(v.inner()) == s
 	}
 	return v.size == len(s) && string(v.bytes()) == s
 }
 
-// members calls each for every member of an object, in order, until it returns an error.
-func (v value) members(each func(name, v value) error) error {
-	s := scanner{in: v.raw, at: 1}
-	for more := s.begin('}'); more; more = s.next() {
-		name, err := s.value(0)
-		if err != nil {
-			return err
-		}
-		s.space()
-		s.at++ // the colon
-		member, err := s.value(0)
-		if err != nil {
-			return err
-		}
-		if err := each(name, member); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // elements calls each for every element of a list, in order, until it returns an error.
 func (v value) elements(each func(i int, v value) error) error {
-	s := scanner{in: v.raw, at: 1}
-	i := 0
-	for more := s.begin(']'); more; more = s.next() {
-		element, err := s.value(0)
+	s := scanner{in: v.raw}
+	return s.list(1, func(i int) error {
+		element, err := s.value(1)
 		if err != nil {
 			return err
 		}
-		if err := each(i, element); err != nil {
-			return err
-		}
-		i++
-	}
-	return nil
+		return each(i, element)
+	})
 }

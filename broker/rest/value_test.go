@@ -10,8 +10,20 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// sameAsEncodingJSON fails when parse and encoding/json disagree about b in anything but depth and
-// UTF-8, where parse is choosier.
+// parse scans a whole text.
+func parse(b []byte) (v value, err error) {
+	s, err := newScanner(b)
+	if err != nil {
+		return v, err
+	}
+	if v, err = s.value(0); err != nil {
+		return v, err
+	}
+	return v, s.end()
+}
+
+// sameAsEncodingJSON fails when the scanner and encoding/json disagree about b in anything but depth and
+// UTF-8, where the scanner is choosier.
 func sameAsEncodingJSON(t *testing.T, b []byte) {
 	t.Helper()
 	v, err := parse(b)
@@ -44,9 +56,11 @@ func sameValue(t *testing.T, v value, b []byte) {
 			t.Fatal(err)
 		}
 		got := map[string]json.RawMessage{}
-		err := v.members(func(name, member value) error {
+		s := scanner{in: v.raw}
+		err := s.object(1, func(name value) error {
+			member, err := s.value(1)
 			got[name.string()] = member.raw
-			return nil
+			return err
 		})
 		if err != nil {
 			t.Fatal(err)
