@@ -26,14 +26,15 @@ type place struct {
 // places is the whole house. A package that isn't here has no floor to stand on: give it one.
 var places = []place{
 	// The roof.
-	{"cmd/playhead", "flags, signals, exit code, nothing else", []string{"cmd/playhead/boot", "cmd/playhead/console", "cmd/playhead/prove"}},
+	{"cmd/playhead", "flags, signals, exit code, nothing else", []string{"cmd/playhead/boot", "cmd/playhead/console", "cmd/playhead/bench", "cmd/playhead/prove"}},
 	{"cmd/playhead/console", "the commands that talk to a running server", []string{"cmd/playhead/boot", "broker", "broker/pusher", "replay/client"}},
+	{"cmd/playhead/bench", "loads any server that speaks the Pusher protocol, checks every delivery, and says how long things took", []string{"broker", "broker/pusher"}},
 	{"cmd/playhead/prove", "starts a cluster of real processes, treats it as production does, and compares what was acknowledged with what clients got", []string{"broker", "broker/pusher", "replay/client", "adapters/embedded"}},
 	{"integration", "whole nodes against real NATS, real Redis, real Pusher clients", []string{"cmd/playhead/boot"}},
 
 	{"cmd/playhead/boot", "assembles a node from its configuration, runs it, takes it apart again", []string{
 		"broker", "broker/pusher", "broker/ws", "broker/rest", "broker/presence", "broker/page", "broker/webhook", "broker/apps", "replay/js",
-		"streams", "replay", "replay/client", "adapters/redis", "adapters/embedded",
+		"streams", "replay", "replay/client", "adapters/redis", "adapters/embedded", "adapters/database",
 	}},
 
 	// The doors.
@@ -42,6 +43,7 @@ var places = []place{
 	{"broker/page", "serves the test page, through which people see what a server does", []string{"broker", "broker/pusher"}},
 	{"broker/webhook", "tells an app's backend, signed and at least once, what happened", []string{"broker", "broker/pusher"}},
 	{"broker/brokertest", "the in-memory log, the contract suites, the faults; for tests only", []string{"broker", "broker/presence", "replay"}},
+	{"adapters/redis/redistest", "starts real Redis servers: one, one with Sentinels, a cluster; for tests only", nil},
 
 	// The rooms.
 	{"broker/pusher", "the Pusher protocol on paper: frames, names, codes, signatures; no I/O", []string{"broker"}},
@@ -50,6 +52,8 @@ var places = []place{
 	{"replay", "the events between a client's position and the seam, or the reason it cannot have them", []string{"broker"}},
 	{"replay/client", "a Go client that keeps its place: it subscribes with resume, iterates events, and reads history", []string{"broker", "broker/pusher"}},
 	{"streams", "one JetStream stream per app, one durable consumer per node and app", []string{"broker"}},
+	{"adapters/database", "keeps apps in MySQL or PostgreSQL", []string{"broker"}},
+	{"adapters/database/databasetest", "has real servers of MySQL and PostgreSQL; for tests only", []string{"adapters/database"}},
 	{"adapters/redis", "Redis and Redis Cluster pub/sub: same contract, no memory", []string{"broker"}},
 
 	// The ground.
@@ -59,7 +63,7 @@ var places = []place{
 }
 
 // testsOnly may not be imported but by tests.
-const testsOnly = "broker/brokertest"
+var testsOnly = []string{"broker/brokertest", "adapters/database/databasetest"}
 
 // vendors lists where a foreign module may be imported; tests has the places whose tests may, too.
 var vendors = []struct {
@@ -70,7 +74,11 @@ var vendors = []struct {
 	{"github.com/nats-io/", []string{"streams", "adapters/embedded", "cmd/playhead/boot", "cmd/playhead/prove"}, []string{"integration"}},
 	{"github.com/synadia-io/", []string{"streams", "adapters/embedded", "cmd/playhead/boot"}, []string{"integration"}},
 	{"github.com/redis/", []string{"adapters/redis"}, []string{"integration"}},
-	{"github.com/coder/websocket", []string{"broker/ws", "replay/client", "cmd/playhead/prove"}, []string{"cmd/playhead/boot", "integration"}},
+	{"github.com/jackc/", []string{"adapters/database"}, nil},
+	{"github.com/go-sql-driver/", []string{"adapters/database"}, nil},
+	{"github.com/pressly/", []string{"adapters/database"}, nil},
+	{"github.com/coder/websocket", []string{"broker/ws", "replay/client", "cmd/playhead/bench", "cmd/playhead/prove"}, []string{"cmd/playhead/boot", "integration"}},
+	{"github.com/HdrHistogram/", []string{"cmd/playhead/bench"}, []string{"integration"}},
 	{"github.com/pusher/", nil, []string{"integration"}},
 	{"github.com/alecthomas/kong", []string{"cmd/playhead"}, nil},
 	{"go.yaml.in/yaml/", []string{"cmd/playhead/boot"}, []string{"integration"}},
@@ -165,7 +173,7 @@ func checkPlace(t *testing.T, p place, l listed) {
 	for _, i := range l.Imports {
 		ours, ok := strings.CutPrefix(i, module+"/")
 		switch {
-		case ok && ours == testsOnly:
+		case ok && slices.Contains(testsOnly, ours):
 			t.Errorf("%s: imports %s, which is for tests only", p.path, ours)
 		case ok && !slices.Contains(p.imports, ours):
 			t.Errorf("%s: imports %s, which is not below it", p.path, ours)

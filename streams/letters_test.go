@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/playhead/playhead/broker"
+	"github.com/playhead/playhead/broker/brokertest"
 	"github.com/playhead/playhead/streams"
 )
 
@@ -115,81 +116,21 @@ func (k *taking) nothingBefore(l *streams.Letters, endpoint string) {
 	}
 }
 
-func (k *taking) end() {
-	k.t.Helper()
-	k.stop()
-	if err := <-k.done; err != nil {
-		k.t.Errorf("taker ended with %v", err)
-	}
-}
-
-func TestLettersInOrder(t *testing.T) {
+func TestLettersContract(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, time.Second)
-	l := r.letters(r.streams(interval))
-	want := someLetters("one", 0, 1500)
-	put(t, l, want...)
-	put(t, l, someLetters("two", 0, 3)...)
-	put(t, l, want[10:20]...)                                                       // known already
-	put(t, l, append(someLetters("one", 1490, 20), someLetters("one", 0, 1)...)...) // some known: the batch is refused
-	k := take(t, l, "one")
-	var got []*broker.Letter
-	for len(got) < 1510 {
-		some := k.next(10)
-		got = append(got, some...)
-		if err := l.Done(soon(t), some...); err != nil {
-			t.Fatal(err)
+	streams1, streams2 := r.streams(interval), r.streams(interval)
+	brokertest.TestLetters(t, func(t *testing.T, b brokertest.LettersBounds) (one, other brokertest.Letters) {
+		// Bounds are the stream's, so that others need a server of their own.
+		if b != (brokertest.LettersBounds{}) {
+			r := newRig(t, time.Second)
+			l := r.letters(r.streams(interval), func(c *streams.LettersConfig) {
+				c.MaxLetters, c.Window = b.MaxLetters, b.Window
+			})
+			return l, l
 		}
-	}
-	wantIDs := ids(someLetters("one", 0, 1510))
-	if diff := cmp.Diff(wantIDs, ids(got)); diff != "" {
-		t.Errorf("letters (-want +got):\n%s", diff)
-	}
-	first := *got[0]
-	if first.Queued.IsZero() || time.Since(first.Queued) > time.Minute || first.Serial == 0 {
-		t.Errorf("queued at %v, serial %d", first.Queued, first.Serial)
-	}
-	first.Queued, first.Serial = time.Time{}, 0
-	if diff := cmp.Diff(*want[0], first); diff != "" {
-		t.Errorf("first letter (-want +got):\n%s", diff)
-	}
-	k.end()
-	backlog, err := l.Backlog(soon(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]broker.Backlog{{App: "shop.1", Endpoint: "two", Letters: 3}}, backlog); diff != "" {
-		t.Errorf("backlog (-want +got):\n%s", diff)
-	}
-}
-
-// What is not done is the next taker's, from the first on and at once, when the taker has ended.
-func TestLettersOfEndedTaker(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, time.Second)
-	s := r.streams(interval)
-	l := r.letters(s)
-	put(t, l, someLetters("one", 0, 20)...)
-	k := take(t, l, "one")
-	got := k.next(10)
-	if err := l.Done(soon(t), got[0], got[1], got[5]); err != nil {
-		t.Fatal(err)
-	}
-	k.end()
-	if err := l.Done(soon(t), got[2]); err != nil {
-		t.Errorf("done too late: %v", err)
-	}
-	began := time.Now()
-	other := r.letters(r.streams(interval))
-	k = take(t, other, "one")
-	all := ids(someLetters("one", 0, 20))
-	want := slices.Concat(all[2:5], all[6:])
-	if diff := cmp.Diff(want, ids(k.next(len(want)))); diff != "" {
-		t.Errorf("letters (-want +got):\n%s", diff)
-	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("took over after %v", took)
-	}
+		return r.letters(streams1), r.letters(streams2)
+	})
 }
 
 // A taker that vanished without a word is replaced within the takeover time, and what it held comes
@@ -343,107 +284,6 @@ func TestLettersOverRestart(t *testing.T) {
 	k = take(t, again, "one")
 	if diff := cmp.Diff(ids(someLetters("one", 1, 4)), ids(k.next(4))); diff != "" {
 		t.Errorf("letters (-want +got):\n%s", diff)
-	}
-}
-
-// An endpoint's full part refuses, in order, without harm to the others.
-func TestLettersRefused(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, time.Second)
-	l := r.letters(r.streams(interval), func(c *streams.LettersConfig) { c.MaxLetters = 5; c.Window = 100 })
-	mixed := slices.Concat(someLetters("one", 0, 4), someLetters("two", 0, 2), someLetters("one", 4, 4), someLetters("two", 2, 2))
-	refused, err := l.Put(soon(t), mixed...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(ids(someLetters("one", 5, 3)), ids(refused)); diff != "" {
-		t.Errorf("refused (-want +got):\n%s", diff)
-	}
-	k := take(t, l, "one")
-	got := k.next(5)
-	if err := l.Done(soon(t), got...); err != nil {
-		t.Fatal(err)
-	}
-	put(t, l, someLetters("one", 8, 2)...)
-	if diff := cmp.Diff(ids(someLetters("one", 8, 2)), ids(k.next(2))); diff != "" {
-		t.Errorf("letters (-want +got):\n%s", diff)
-	}
-}
-
-// No more is given out than the window, until some is done.
-func TestLettersWindow(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, time.Second)
-	l := r.letters(r.streams(interval), func(c *streams.LettersConfig) { c.Window = 4 })
-	put(t, l, someLetters("one", 0, 12)...)
-	k := take(t, l, "one")
-	var got []*broker.Letter
-	for len(got) < 12 {
-		some := k.next(4)
-		select {
-		case l := <-k.letters:
-			t.Fatalf("letter %s over the window", l.ID)
-		case <-time.After(20 * time.Millisecond):
-		}
-		if err := l.Done(soon(t), some...); err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, some...)
-	}
-	if diff := cmp.Diff(ids(someLetters("one", 0, 12)), ids(got)); diff != "" {
-		t.Errorf("letters (-want +got):\n%s", diff)
-	}
-}
-
-func TestDeadLetters(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, time.Second)
-	l := r.letters(r.streams(interval))
-	put(t, l, someLetters("one", 0, 4)...)
-	k := take(t, l, "one")
-	got := k.next(4)
-	if err := l.Bury(soon(t), "500 Internal Server Error\nboo", got[1], got[2]); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Bury(soon(t), "again", got[1]); err != nil { // a caller that didn't hear
-		t.Fatal(err)
-	}
-	dead := func(app broker.AppID) (all []*broker.DeadLetter) {
-		for d, err := range l.Dead(soon(t), app) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			all = append(all, d)
-		}
-		return all
-	}
-	all := dead("")
-	if len(all) != 2 || all[0].ID != got[1].ID || all[1].ID != got[2].ID {
-		t.Fatalf("dead: %v", all)
-	}
-	if d := all[0]; d.Why != "500 Internal Server Error\nboo" || string(d.Body) != string(got[1].Body) ||
-		d.App != "shop.1" || d.Endpoint != "one" || !d.Time.Equal(got[1].Time) || time.Since(d.Died) > time.Minute {
-		t.Errorf("dead letter: %+v", d)
-	}
-	if got := dead("shop"); len(got) != 0 {
-		t.Errorf("dead of another app: %v", got)
-	}
-	n, err := l.Retry(soon(t), all[1].Number, all[0].Number, 4711)
-	if err != nil || n != 2 {
-		t.Errorf("retried %d: %v", n, err)
-	}
-	if left := dead("shop.1"); len(left) != 0 {
-		t.Errorf("still dead: %v", left)
-	}
-	back := k.next(2)
-	if string(back[0].Body) != string(got[2].Body) || string(back[1].Body) != string(got[1].Body) {
-		t.Errorf("retried: %s, %s", back[0].Body, back[1].Body)
-	}
-	if err := l.Bury(soon(t), "once more", back...); err != nil {
-		t.Fatal(err)
-	}
-	if again := dead(""); len(again) != 2 || again[0].Why != "once more" {
-		t.Errorf("dead once more: %v", again)
 	}
 }
 

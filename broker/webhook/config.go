@@ -20,12 +20,16 @@ type Config struct {
 	Queue   Queue
 	Archive Archive
 
-	// Source gives client events. Default: client events are not told.
+	// Source gives client events. Default: those that are appended through [Webhooks.Watch] are
+	// told, and no others.
 	Source Source
 
 	// BufferNotices bounds the notices that wait to be put into the queue. Over it they are
 	// dropped, which is counted and logged. Default 65,536.
 	BufferNotices int
+
+	// BufferBytes bounds the client events of [Webhooks.Watch] among them. Default 32 MiB.
+	BufferBytes int
 
 	// Delay is how long a channel_vacated and a member_removed are held back; when the channel
 	// is occupied again, or the member is back, within it, neither is told. Default 3 s; −1
@@ -88,6 +92,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		value int
 	}{
 		{"buffer notices", &cfg.BufferNotices, 1 << 16},
+		{"buffer bytes", &cfg.BufferBytes, 32 << 20},
 		{"batch events", &cfg.BatchEvents, 20},
 		{"in flight", &cfg.InFlight, 4},
 	} {

@@ -60,6 +60,7 @@ func TestNew(t *testing.T) {
 		"archive":        func(c *Config) { c.Archive = nil },
 		"delay":          func(c *Config) { c.Delay = -2 },
 		"buffer notices": func(c *Config) { c.BufferNotices = -1 },
+		"buffer bytes":   func(c *Config) { c.BufferBytes = -1 },
 		"batch events":   func(c *Config) { c.BatchEvents = -1 },
 		"batch interval": func(c *Config) { c.BatchInterval = -1 },
 		"in flight":      func(c *Config) { c.InFlight = -1 },

@@ -46,7 +46,12 @@ func (w *Webhooks) followApp(ctx context.Context, app broker.AppID, since time.T
 				}
 				break
 			}
-			if !w.put(ctx, w.clientLetters(events)) {
+			var letters []*broker.Letter
+			all := w.endpoints.Load()
+			for _, e := range events {
+				letters = w.clientLetters(letters, all, e)
+			}
+			if !w.put(ctx, letters) {
 				break
 			}
 		}
@@ -65,32 +70,28 @@ func (w *Webhooks) followApp(ctx context.Context, app broker.AppID, since time.T
 	}
 }
 
-// clientLetters returns a letter of each event for each endpoint that wants it.
-func (w *Webhooks) clientLetters(events []*broker.Event) []*broker.Letter {
-	var letters []*broker.Letter
-	all := w.endpoints.Load()
-	for _, e := range events {
-		id := e.Position.String() // an event's own ID may be used again after a while
-		if id == "" {
-			id = e.ID
+// clientLetters appends a letter of a client event for each endpoint that wants it.
+func (w *Webhooks) clientLetters(letters []*broker.Letter, all *endpoints, e *broker.Event) []*broker.Letter {
+	id := e.Position.String() // an event's own ID may be used again after a while
+	if id == "" {
+		id = e.ID
+	}
+	var body []byte
+	for _, to := range all.byApp[e.App] {
+		if !to.tells(pusher.WebhookClientEvent, e.Channel) {
+			continue
 		}
-		var body []byte
-		for _, to := range all.byApp[e.App] {
-			if !to.tells(pusher.WebhookClientEvent, e.Channel) {
-				continue
-			}
-			if body == nil {
-				body = pusher.AppendWebhookClientEvent(nil, e)
-			}
-			letters = append(letters, &broker.Letter{
-				ID:       id + "/" + to.name,
-				App:      e.App,
-				Endpoint: to.name,
-				Time:     e.Time,
-				Body:     body,
-			})
-			w.metrics.queued.WithLabelValues(string(e.App), pusher.WebhookClientEvent).Inc()
+		if body == nil {
+			body = pusher.AppendWebhookClientEvent(nil, e)
 		}
+		letters = append(letters, &broker.Letter{
+			ID:       id + "/" + to.name,
+			App:      e.App,
+			Endpoint: to.name,
+			Time:     e.Time,
+			Body:     body,
+		})
+		w.metrics.queued.WithLabelValues(string(e.App), pusher.WebhookClientEvent).Inc()
 	}
 	return letters
 }

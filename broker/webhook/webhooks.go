@@ -54,7 +54,7 @@ func New(cfg Config) (*Webhooks, error) {
 			// A redirect is an answer like any other: not a success.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		buffer:  newBuffer(cfg.BufferNotices),
+		buffer:  newBuffer(cfg.BufferNotices, cfg.BufferBytes),
 		run:     rand.Text(),
 		wake:    make(chan struct{}, 1),
 		sweep:   make(chan struct{}, 1),
@@ -120,14 +120,14 @@ func (w *Webhooks) Notify(n *broker.Notice) {
 	if !wanted {
 		return
 	}
-	told := broker.Notice{
+	kept := broker.Notice{
 		App: n.App, Channel: n.Channel, Kind: n.Kind, Count: n.Count, Time: n.Time,
 		Member: broker.Member{UserID: n.Member.UserID}, ID: n.ID, Mark: n.Mark,
 	}
-	if told.Time.IsZero() {
-		told.Time = time.Now()
+	if kept.Time.IsZero() {
+		kept.Time = time.Now()
 	}
-	if !w.buffer.add(told) {
+	if !w.buffer.add(told{Notice: kept}) {
 		w.metrics.drop(n.App, "buffer_full", 1)
 	}
 }

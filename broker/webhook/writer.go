@@ -22,24 +22,41 @@ const (
 
 // buffer holds notices between whoever tells them, perhaps with locks held, and the queue.
 type buffer struct {
-	most int
-	wake chan struct{} // tells the writer that something waits
+	most, mostBytes int
+	wake            chan struct{} // tells the writer that something waits
 
 	mu      sync.Mutex
-	notices []broker.Notice // guarded by mu
-	taken   []broker.Notice // guarded by mu; were taken last, and may not be in the queue yet
+	notices []told // guarded by mu
+	taken   []told // guarded by mu; were taken last, and may not be in the queue yet
+	bytes   int    // guarded by mu; what the client events among the notices take
 }
 
-func newBuffer(most int) *buffer { return &buffer{most: most, wake: make(chan struct{}, 1)} }
+// told is what waits in the buffer: a notice, or a client event.
+type told struct {
+	broker.Notice
+	event *broker.Event // then the notice has only the app
+}
 
-// add takes a notice; false when there is no room.
-func (b *buffer) add(n broker.Notice) bool {
+func (t *told) size() int {
+	if t.event == nil {
+		return 0 // small; bounded by their number
+	}
+	return t.event.Size()
+}
+
+func newBuffer(most, mostBytes int) *buffer {
+	return &buffer{most: most, mostBytes: mostBytes, wake: make(chan struct{}, 1)}
+}
+
+// add takes what is told; false when there is no room.
+func (b *buffer) add(n told) bool {
 	b.mu.Lock()
-	if len(b.notices) >= b.most {
+	if len(b.notices) >= b.most || n.event != nil && b.bytes+n.size() > b.mostBytes {
 		b.mu.Unlock()
 		return false
 	}
 	b.notices = append(b.notices, n)
+	b.bytes += n.size()
 	b.mu.Unlock()
 	poke(b.wake)
 	return true
@@ -49,7 +66,7 @@ func (b *buffer) add(n broker.Notice) bool {
 func (b *buffer) oldest() (mark uint64, waiting bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, list := range [][]broker.Notice{b.taken, b.notices} {
+	for _, list := range [][]told{b.taken, b.notices} {
 		for i := range list {
 			if list[i].Mark > 0 {
 				return list[i].Mark, true
@@ -60,12 +77,15 @@ func (b *buffer) oldest() (mark uint64, waiting bool) {
 }
 
 // take returns what waits, at most so many. What was taken before is in the queue now.
-func (b *buffer) take(most int) []broker.Notice {
+func (b *buffer) take(most int) []told {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := min(most, len(b.notices))
 	taken := b.notices[:n:n]
 	b.taken = taken
+	for i := range taken {
+		b.bytes -= taken[i].size()
+	}
 	b.notices = b.notices[n:]
 	if len(b.notices) == 0 {
 		b.notices = nil // a burst doesn't keep its memory
@@ -93,8 +113,12 @@ func (w *Webhooks) write(ctx context.Context) {
 		letters := make([]*broker.Letter, 0, len(notices))
 		all := w.endpoints.Load()
 		for i := range notices {
+			if e := notices[i].event; e != nil {
+				letters = w.clientLetters(letters, all, e)
+				continue
+			}
 			numbered++
-			letters = w.letters(letters, all, &notices[i], numbered)
+			letters = w.letters(letters, all, &notices[i].Notice, numbered)
 		}
 		if dropped := w.metrics.takeDropped(); dropped > 0 && time.Since(warned) > warnEvery {
 			warned = time.Now()

@@ -1,0 +1,8 @@
+//go:build unix && !linux
+
+package redistest
+
+import "os/exec"
+
+// run starts a process.
+func run(cmd *exec.Cmd) error { return cmd.Start() }
