@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Feed is one app in use on one node: it tails the app's log, holds the node's cursor in it, and
@@ -30,8 +28,6 @@ type Feed struct {
 	channels map[Channel][]*Subscription // guarded by mu; no empty slices
 	window   window                      // guarded by mu, but its bounds never change
 	arrivals []*arrival                  // guarded by mu; those who wait for the cursor
-
-	windowEvents, windowBytes prometheus.Gauge // set before ready is closed
 }
 
 // newFeed is called with node.mu held.
@@ -66,11 +62,6 @@ func (f *Feed) run(ctx context.Context) {
 		close(f.ready)
 		return
 	}
-	// The former feed of the app has taken its own back.
-	f.windowEvents = f.node.metrics.windowEvents.WithLabelValues(string(f.app))
-	f.windowBytes = f.node.metrics.windowBytes.WithLabelValues(string(f.app))
-	defer f.node.metrics.windowEvents.DeleteLabelValues(string(f.app))
-	defer f.node.metrics.windowBytes.DeleteLabelValues(string(f.app))
 	f.mu.Lock()
 	f.cursor = from
 	f.window.begin(from)
@@ -80,14 +71,18 @@ func (f *Feed) run(ctx context.Context) {
 	defer f.node.metrics.feeds.Dec()
 	f.node.cfg.Logger.Info("app in use here", "app", f.app, "serial", from.Serial, "epoch", from.Epoch)
 
+	tailed := f.node.metrics.tailEvents.WithLabelValues(string(f.app))
 	for e, err := range events {
 		if err != nil {
 			f.node.cfg.Logger.Error("tail broken, its sessions are asked to come back", "app", f.app, "err", err)
 			f.node.metrics.tailBreaks.WithLabelValues(string(f.app)).Inc()
 			break
 		}
-		f.node.metrics.tailed(f.app, e)
-		f.fanOut(&Delivery{Event: e}, e.Channel)
+		tailed.Inc()
+		f.node.metrics.tailLag.Observe(max(0, time.Since(e.Time).Seconds()))
+		if f.fanOut(&Delivery{Event: e}, e.Channel) > 0 && f.node.cfg.Pace.keep(ctx) {
+			f.node.metrics.paced.Inc()
+		}
 	}
 	f.node.forget(f)
 	why := TailBroken
@@ -98,8 +93,9 @@ func (f *Feed) run(ctx context.Context) {
 }
 
 // fanOut hands d to the channel's subscriptions and, for an event, moves the cursor, as one step:
-// a subscription made before it gets the event live, one made after it has it before its seam.
-func (f *Feed) fanOut(d *Delivery, ch Channel) {
+// a subscription made before it gets the event live, one made after it has it before its seam. It
+// returns how many subscriptions got it.
+func (f *Feed) fanOut(d *Delivery, ch Channel) (delivered int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if d.Event != nil {
@@ -107,7 +103,6 @@ func (f *Feed) fanOut(d *Delivery, ch Channel) {
 		f.remember(d.Event)
 	}
 	exclude := d.exclude()
-	delivered := 0
 	for _, s := range f.channels[ch] {
 		if exclude != "" && s.socket == exclude {
 			continue
@@ -116,13 +111,13 @@ func (f *Feed) fanOut(d *Delivery, ch Channel) {
 		delivered++
 	}
 	f.node.metrics.deliveries.Add(float64(delivered))
+	return delivered
 }
 
 // remember keeps an event for those who were away when it came, and tells those who wait for it. It
 // is called with mu held.
 func (f *Feed) remember(e *Event) {
 	f.window.add(e, f.node.cfg.WindowAge)
-	f.measure()
 	if len(f.arrivals) > 0 {
 		f.arrive()
 	}

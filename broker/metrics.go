@@ -19,8 +19,35 @@ type metrics struct {
 	tailBreaks    *prometheus.CounterVec
 	subscriptions prometheus.Gauge
 	deliveries    prometheus.Counter
-	windowEvents  *prometheus.GaugeVec
-	windowBytes   *prometheus.GaugeVec
+	paced         prometheus.Counter
+}
+
+// windows tells how large the feeds' windows are when somebody asks. To set gauges for every event
+// made fan-out a quarter dearer.
+type windows struct {
+	node          *Node
+	events, bytes *prometheus.Desc
+}
+
+func newWindows(n *Node) *windows {
+	label := []string{"app"}
+	return &windows{
+		node:   n,
+		events: prometheus.NewDesc("playhead_window_events", "Newest events kept in memory for returning clients, by app.", label, nil),
+		bytes:  prometheus.NewDesc("playhead_window_bytes", "Memory that they take, by app.", label, nil),
+	}
+}
+
+// Describe implements [prometheus.Collector].
+func (w *windows) Describe(to chan<- *prometheus.Desc) { to <- w.events; to <- w.bytes }
+
+// Collect implements [prometheus.Collector].
+func (w *windows) Collect(to chan<- prometheus.Metric) {
+	for _, f := range w.node.standing() {
+		events, bytes := f.windowSize()
+		to <- prometheus.MustNewConstMetric(w.events, prometheus.GaugeValue, float64(events), string(f.app))
+		to <- prometheus.MustNewConstMetric(w.bytes, prometheus.GaugeValue, float64(bytes), string(f.app))
+	}
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -60,14 +87,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "playhead_deliveries_total",
 			Help: "Events and notices handed to subscriptions.",
 		}),
-		windowEvents: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "playhead_window_events",
-			Help: "Newest events kept in memory for returning clients, by app.",
-		}, []string{"app"}),
-		windowBytes: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "playhead_window_bytes",
-			Help: "Memory that they take, by app.",
-		}, []string{"app"}),
+		paced: f.NewCounter(prometheus.CounterOpts{
+			Name: "playhead_fanout_waits_total",
+			Help: "Times that fan-out waited because the writing on sockets was behind.",
+		}),
 	}
 }
 
@@ -84,9 +107,4 @@ func (m *metrics) published(app AppID, events int, took time.Duration, err error
 		result = "error"
 	}
 	m.publishes.WithLabelValues(string(app), result).Add(float64(events))
-}
-
-func (m *metrics) tailed(app AppID, e *Event) {
-	m.tailEvents.WithLabelValues(string(app)).Inc()
-	m.tailLag.Observe(max(0, time.Since(e.Time).Seconds()))
 }

@@ -67,6 +67,7 @@ func TestMetrics(t *testing.T) {
 		want := map[string]float64{
 			"playhead_append_seconds":                 2,
 			"playhead_deliveries_total":               4,
+			"playhead_fanout_waits_total":             0,
 			"playhead_feeds":                          1,
 			"playhead_publishes_total 42 stored":      2,
 			"playhead_publishes_total 42 unavailable": 1,

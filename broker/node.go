@@ -36,6 +36,10 @@ type Config struct {
 	// forgotten by age isn't remembered here. Default, and −1: however old.
 	WindowAge time.Duration
 
+	// Pace keeps feeds from running away from those who write on sockets. Default: nothing does, and
+	// what can't be written in time waits in the connections' queues.
+	Pace *Pace
+
 	// Logger takes lifecycle and faults. Default: discard.
 	Logger *slog.Logger
 
@@ -102,14 +106,18 @@ func New(cfg Config) (*Node, error) {
 	if cfg.Registerer == nil {
 		cfg.Registerer = prometheus.NewRegistry()
 	}
-	return &Node{
+	n := &Node{
 		cfg:     cfg,
 		metrics: newMetrics(cfg.Registerer),
 		wake:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
 		feeds:   map[AppID]*Feed{},
 		last:    map[AppID]<-chan struct{}{},
-	}, nil
+	}
+	if err := cfg.Registerer.Register(newWindows(n)); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	return n, nil
 }
 
 // settleWindow gives the window its defaults. Without a window its events are 0.
@@ -274,6 +282,21 @@ func (n *Node) acquire(app AppID) (*Feed, error) {
 	}
 	f.users++
 	return f, nil
+}
+
+// standing returns the feeds that sessions may use and whose tail stands.
+func (n *Node) standing() []*Feed {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var all []*Feed
+	for _, f := range n.feeds {
+		select {
+		case <-f.ready:
+			all = append(all, f)
+		default:
+		}
+	}
+	return all
 }
 
 // forget takes a feed that ended by itself out of use, so that the next session starts another.

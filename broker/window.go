@@ -248,12 +248,12 @@ func (f *Feed) Extend(base Position, events []*Event, upto uint64, cut bool) boo
 	segments := f.window.build(base, events)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	defer f.measure()
 	return f.window.extend(base, segments, upto, cut)
 }
 
-// measure shows how large the window is. It is called with mu held.
-func (f *Feed) measure() {
-	f.windowEvents.Set(float64(f.window.events))
-	f.windowBytes.Set(float64(f.window.bytes))
+// windowSize returns how many events the window holds, and the bytes that they take.
+func (f *Feed) windowSize() (events, bytes int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.window.events, f.window.bytes
 }

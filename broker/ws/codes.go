@@ -2,6 +2,7 @@ package ws
 
 import (
 	"errors"
+	"unicode/utf8"
 
 	"github.com/coder/websocket"
 	"github.com/playhead/playhead/broker"
@@ -12,6 +13,8 @@ import (
 const (
 	// SlowReader: more waited for the client than its queue may hold.
 	SlowReader broker.Reason = "slow_reader"
+	// QueuesFull: more waited for all clients together than may, and most of it for this one.
+	QueuesFull broker.Reason = "queues_full"
 	// PongTimeout: the client was silent and did not answer the ping.
 	PongTimeout broker.Reason = "pong_timeout"
 	// Shutdown: the server is being taken down.
@@ -70,6 +73,8 @@ func (cfg *Config) closing(why broker.Reason) (pusher.Code, string) {
 		return pusher.CodeOverCapacity, "Service temporarily unavailable"
 	case SlowReader:
 		return pusher.CodeOverCapacity, "Too slow: more waited for this connection than may"
+	case QueuesFull:
+		return pusher.CodeOverCapacity, "Too slow: more waits for all connections than may, and most for this one"
 	case PongTimeout:
 		return pusher.CodePongMissing, pusher.CodePongMissing.Text()
 	case broker.Terminated:
@@ -123,8 +128,11 @@ func goodbye(code pusher.Code, text string) []byte {
 // ended returns why a session ended whose reader got err, when nobody here has ended it. lost says
 // that the connection had failed by then.
 func ended(err error, lost bool) broker.Reason {
+	var said websocket.CloseError
 	switch {
-	case websocket.CloseStatus(err) != -1:
+	case errors.As(err, &said) && !utf8.ValidString(said.Reason):
+		return InvalidUTF8
+	case errors.As(err, &said):
 		return ClientClosed
 	case errors.Is(err, websocket.ErrMessageTooBig):
 		return MessageTooBig

@@ -59,6 +59,13 @@ type Config struct {
 	// a page of history. Default 1 MiB.
 	QueueBytes int
 
+	// TotalQueueBytes bounds what waits for all clients together, less up to 4 KiB for each, which
+	// isn't counted. Over it the sessions for which most waits are closed with [QueuesFull] until an
+	// eighth is free; from half of it on, answers to returning clients are sent in smaller pieces.
+	// A frame that waits for many clients is in memory once and counted for each. Default 256 MiB,
+	// at least QueueBytes; −1 is none.
+	TotalQueueBytes int
+
 	// MaxMessageBytes is the largest message a client may send; a larger one ends the session
 	// with code 1009. Default 64 KiB.
 	MaxMessageBytes int
@@ -73,6 +80,10 @@ type Config struct {
 	// FlushInterval is the longest time a flusher waits, under load, for frames to merge.
 	// Default 5 ms; −1 is none: each frame is written at once.
 	FlushInterval time.Duration
+
+	// Pace keeps the node's feeds from running away from the flushers; the node has the same one.
+	// Default: nothing does.
+	Pace *broker.Pace
 
 	// Alone says that no other node serves these clients. [Server.Drain] then asks them to come
 	// back after a second instead of at once: a port that nobody listens on holds a client up
@@ -150,6 +161,14 @@ func (cfg *Config) check() error {
 		if *n.field == 0 {
 			*n.field = n.value
 		}
+	}
+	switch n := &cfg.TotalQueueBytes; {
+	case *n == 0:
+		*n = max(256<<20, cfg.QueueBytes)
+	case *n == -1:
+		*n = 0
+	case *n < cfg.QueueBytes:
+		errs = append(errs, fmt.Errorf("total queue bytes: %d is less than one connection may have, %d", *n, cfg.QueueBytes))
 	}
 	switch r := &cfg.HistoryRate; {
 	case r.PerSecond < -1 || r.Burst < 0:

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/playhead/playhead/broker"
 )
@@ -59,9 +60,9 @@ type socket interface {
 // init takes over a connection and the bytes already read from it.
 func (c *conn) init(under net.Conn, early []byte, f *flusher, clock *atomic.Uint32, limit int) {
 	c.Conn, c.early, c.flusher, c.clock = under, early, f, clock
-	c.queue.limit = limit
+	c.queue.limit, c.queue.sum = limit, f.sum
 	c.heard.Store(clock.Load())
-	if tcp, ok := c.socket().(*net.TCPConn); ok {
+	if tcp, ok := c.socket().(interface{ SetWriteBuffer(bytes int) error }); ok {
 		_ = tcp.SetWriteBuffer(sendBuffer) // a wish; without it slow readers are only noticed later
 	}
 	if s, ok := under.(socket); ok && hasDescriptors {
@@ -80,7 +81,11 @@ func (c *conn) Read(p []byte) (int, error) {
 			c.sieve.left -= uint64(n)
 			return n, nil
 		}
-		if err := c.take(p[:n], err); err != nil {
+		err = c.take(p[:n], err)
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF // between two fragments the other would pass for the end of the message
+		}
+		if err != nil {
 			return 0, err
 		}
 	}
@@ -175,7 +180,8 @@ const inputBytes = 4 << 10
 var inputs = sync.Pool{New: func() any { return new([inputBytes]byte) }}
 
 // Write is the library's, which calls it from the reader only. Bytes are kept until a frame is
-// whole; it then takes its place behind those that wait. A close frame seals the queue.
+// whole; it then takes its place behind those that wait. A close frame seals the queue, but for the
+// echo of a reason that is no text, which the library doesn't look at: the session answers that one.
 func (c *conn) Write(p []byte) (int, error) {
 	c.partial = append(c.partial, p...)
 	for {
@@ -188,7 +194,9 @@ func (c *conn) Write(p []byte) (int, error) {
 			c.partial = nil
 		}
 		if frame[0]&0xf == opClose {
-			c.seal("", frame, false, func() {})
+			if utf8.Valid(frame[min(4, len(frame)):]) {
+				c.seal("", frame, false, func() {})
+			}
 			continue
 		}
 		if !c.send(frame) {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/playhead/playhead/broker"
 )
 
 const (
@@ -28,19 +30,25 @@ const (
 // Writes are what a delivery costs, so under load it pays to let frames gather. After a pass the
 // flusher rests for a multiple of the time the pass took, up to the interval: a node that has
 // little to say says it at once, one with much to say has an eighth of a core's time for writing
-// before it starts to merge.
+// before it starts to merge. Where the rest brings nothing together, because each connection is told
+// something now and then only, it is shortened: it would only be latency.
 type flusher struct {
 	interval time.Duration // longest rest, counted from the start of the pass before
 	metrics  *metrics
-	wake     chan struct{} // something is ready
+	pace     *broker.Writer // nil where nothing keeps fan-out back
+	sum      *sum           // of the queues that are written
+	wake     chan struct{}  // something is ready
+	hurried  chan struct{}  // somebody waits for what is ready
 
-	mu    sync.Mutex
-	ready []*conn // guarded by mu; queues that have this flusher for a writer, and it doesn't know
+	mu      sync.Mutex
+	ready   []*conn // guarded by mu; queues that have this flusher for a writer, and it doesn't know
+	writing bool    // guarded by mu; a pass is under way
 
 	blocked sync.WaitGroup // goroutines that write on slow sockets; run waits for them
 
-	// The rest is owned by run.
+	// What follows is owned by run.
 
+	longest time.Duration // rest at present, at most interval
 	spare   []*conn
 	scratch []byte
 	attempt func(fd uintptr) bool // writes buf; made once, because a closure for each write would be garbage
@@ -50,13 +58,17 @@ type flusher struct {
 	err     error
 }
 
-func newFlusher(interval time.Duration, m *metrics) *flusher {
+func newFlusher(interval time.Duration, p *broker.Pace, all *sum, m *metrics) *flusher {
 	f := &flusher{
 		interval: interval,
+		longest:  interval,
 		metrics:  m,
+		sum:      all,
 		wake:     make(chan struct{}, 1),
+		hurried:  make(chan struct{}, 1),
 		scratch:  make([]byte, scratchBytes),
 	}
+	f.pace = p.Writer(f.hurry)
 	f.attempt = func(fd uintptr) bool {
 		f.n, f.full, f.err = writeDescriptor(fd, f.buf)
 		return true // whatever came of it: waiting is not for the flusher
@@ -71,11 +83,18 @@ func (f *flusher) add(c *conn) {
 	first := len(f.ready) == 1
 	f.mu.Unlock()
 	if first {
-		select {
-		case f.wake <- struct{}{}:
-		default:
-		}
+		poke(f.wake)
 	}
+}
+
+// hurry ends the flusher's rest, and says whether it has nothing to do. It never blocks.
+func (f *flusher) hurry() (idle bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.ready) > 0 {
+		poke(f.hurried)
+	}
+	return len(f.ready) == 0 && !f.writing
 }
 
 // run writes until ctx ends, and returns when nobody writes any more.
@@ -92,7 +111,7 @@ func (f *flusher) run(ctx context.Context) {
 		started := time.Now()
 		f.pass()
 		took := time.Since(started)
-		left := min(restFactor*took, f.interval) - took
+		left := min(restFactor*took, f.longest) - took
 		if left < shortestRest {
 			continue
 		}
@@ -101,26 +120,48 @@ func (f *flusher) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-rest.C:
+		case <-f.hurried:
 		}
 	}
 }
 
 // pass writes for every connection that is ready.
 func (f *flusher) pass() {
+	f.pace.Begin()
 	f.mu.Lock()
 	ready := f.ready
 	f.ready = f.spare[:0]
+	f.writing = true
 	f.mu.Unlock()
 	var t tally
 	for _, c := range ready {
 		f.flush(c, &t)
 	}
+	f.mu.Lock()
+	f.writing = false
+	f.mu.Unlock()
+	f.pace.End()
+	f.adapt(t)
 	t.report(f.metrics)
 	clear(ready)
 	f.spare = ready
 	if cap(ready) > maxSpare {
 		f.spare = nil
 	}
+}
+
+// adapt makes the longest rest longer when writes had five frames for four or more to merge, else
+// shorter, down to none. What gathers during a pass is merged anyway, so the flusher learns of it when
+// resting would pay again.
+func (f *flusher) adapt(t tally) {
+	if t.writes == 0 {
+		return
+	}
+	if 4*t.frames >= 5*t.writes {
+		f.longest = min(max(2*f.longest, 2*shortestRest), f.interval)
+		return
+	}
+	f.longest /= 2
 }
 
 // maxSpare keeps the list of one great fan-out from being kept for ever.

@@ -13,7 +13,9 @@ import (
 // The first byte of a frame: final, and its kind.
 const (
 	final     = 0x80
+	reserved  = 0x70 // for extensions, of which there are none
 	opText    = 0x1
+	opBinary  = 0x2
 	opClose   = 0x8
 	opPing    = 0x9
 	opPong    = 0xA

@@ -35,7 +35,7 @@ const (
 // refused.
 func (srv *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	key, known := srv.appKey(r.URL.Path)
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+	if !isHandshake(r) {
 		srv.metrics.connected("not_websocket")
 		if !known {
 			http.NotFound(w, r)
@@ -43,6 +43,7 @@ func (srv *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		w.Header().Set("Connection", "Upgrade")
 		w.Header().Set("Upgrade", "websocket")
+		w.Header().Set("Sec-WebSocket-Version", version)
 		http.Error(w, "This is a WebSocket endpoint.", http.StatusUpgradeRequired)
 		return
 	}
@@ -67,6 +68,16 @@ func (srv *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	srv.metrics.connected("established")
+}
+
+// version is that of WebSocket, the only one.
+const version = "13"
+
+// isHandshake reports whether a request asks for the WebSocket that is spoken here. What else is
+// wrong with it the library answers.
+func isHandshake(r *http.Request) bool {
+	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket") &&
+		r.Header.Get("Sec-WebSocket-Version") == version && r.ProtoAtLeast(1, 1)
 }
 
 // appKey takes the key out of a path.

@@ -230,6 +230,7 @@ func TestAnyOrigin(t *testing.T) {
 func TestPlainHTTP(t *testing.T) {
 	t.Parallel()
 	h := start(t, func(_ *harness, cfg *Config) { cfg.PathPrefix = "/pusher"; cfg.MaxConnections = 1 })
+	upgrade := http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, "Sec-Websocket-Version": {"13"}}
 	for _, test := range []struct {
 		name, method, path string
 		header             http.Header
@@ -238,8 +239,8 @@ func TestPlainHTTP(t *testing.T) {
 		{"not an upgrade", http.MethodGet, "/pusher/app/key", nil, http.StatusUpgradeRequired},
 		{"unknown path", http.MethodGet, "/app/key", nil, http.StatusNotFound},
 		{"http fallback", http.MethodPost, "/pusher/sockjs", nil, http.StatusNotFound},
-		{"broken handshake", http.MethodGet, "/pusher/app/key", http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}}, http.StatusBadRequest},
-		{"wrong method", http.MethodPost, "/pusher/app/key", http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}}, http.StatusMethodNotAllowed},
+		{"broken handshake", http.MethodGet, "/pusher/app/key", upgrade, http.StatusBadRequest},
+		{"wrong method", http.MethodPost, "/pusher/app/key", upgrade, http.StatusMethodNotAllowed},
 	} {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(test.method, test.path, nil)

@@ -46,7 +46,7 @@ func (s *session) page(ctx context.Context, q pusher.History, wrong error) (fram
 	if !ok {
 		return refuse(notSubscribed, pusher.NotSubscribed(q.Channel))
 	}
-	if wait := s.server.histories.Take(s.id, s.server.cfg.HistoryRate, 1); wait > 0 {
+	if wait := s.server.histories.Take(ctx, s.id, s.server.cfg.HistoryRate, 1); wait > 0 {
 		return refuse(rateLimited, fmt.Sprintf("Too many questions for history; ask again in %v", wait.Round(time.Millisecond)))
 	}
 	page, err := s.readPage(ctx, q, joined.begin)

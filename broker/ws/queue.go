@@ -11,11 +11,13 @@ import (
 // queue's writer, takes from it and writes; whoever finds the queue without a writer sees to it
 // that it gets one. No lock is held while the writer writes.
 type queue struct {
-	limit int // bytes of waiting frames over which the reader on the other side is too slow
+	limit int  // bytes of waiting frames over which the reader on the other side is too slow
+	sum   *sum // what waits in all queues together
 
 	mu         sync.Mutex
 	frames     *frameList    // guarded by mu; nil when nothing waits
 	bytes      int           // guarded by mu; cost of what waits
+	counted    int           // guarded by mu; how much of that the sum knows of, in whole steps
 	offset     int           // guarded by mu; bytes of the first frame that are written
 	taken      int           // guarded by mu; bytes the writer is writing now
 	written    bool          // guarded by mu; has a writer, or waits for its flusher to be it
@@ -52,6 +54,15 @@ func (q *queue) append(frame []byte) {
 	}
 	q.frames.push(frame)
 	q.bytes += len(frame) + frameCost
+	q.count()
+}
+
+// count tells the sum what waits. It is called with q.mu held, whenever bytes has changed.
+func (q *queue) count() {
+	if now := q.bytes / sumStep * sumStep; now != q.counted {
+		q.sum.add(now - q.counted)
+		q.counted = now
+	}
 }
 
 // wantWriter reports whether the caller must find the queue a writer. It is called with q.mu held.
@@ -86,6 +97,7 @@ func (q *queue) seal(why broker.Reason, last []byte, drop bool, then func()) (wa
 	if last != nil {
 		q.append(last)
 	}
+	q.count()
 	q.tellWaiter()
 	then()
 	return q.wantWriter(), true, dropped
@@ -161,6 +173,7 @@ func (q *queue) advance(n int) (frames int) {
 			q.frames = nil
 		}
 	}
+	q.count()
 	return frames
 }
 
@@ -177,6 +190,7 @@ func (q *queue) fail(why broker.Reason) (dropped int) {
 		q.frames = nil
 	}
 	q.bytes, q.offset, q.taken = 0, 0, 0
+	q.count()
 	q.written = false
 	q.tellWaiter()
 	return dropped

@@ -27,7 +27,7 @@ func take(q *queue, chunk int) string {
 func TestQueueKeepsOrder(t *testing.T) {
 	t.Parallel()
 	for chunk := 1; chunk < 200; chunk += 3 {
-		q := &queue{limit: 1 << 20}
+		q := &queue{sum: new(sum), limit: 1 << 20}
 		var want strings.Builder
 		for i := range 100 {
 			frame := strings.Repeat(fmt.Sprint(i, "."), i%40+1)
@@ -45,7 +45,7 @@ func TestQueueKeepsOrder(t *testing.T) {
 
 func TestQueueHasOneWriter(t *testing.T) {
 	t.Parallel()
-	q := &queue{limit: 100}
+	q := &queue{sum: new(sum), limit: 100}
 	if wake, _ := q.push([]byte("a")); !wake {
 		t.Error("first frame finds no writer")
 	}
@@ -62,7 +62,7 @@ func TestQueueHasOneWriter(t *testing.T) {
 
 func TestQueueLimit(t *testing.T) {
 	t.Parallel()
-	q := &queue{limit: 100}
+	q := &queue{sum: new(sum), limit: 100}
 	if _, fits := q.push(make([]byte, 1000)); !fits {
 		t.Error("a frame alone must fit")
 	}
@@ -101,7 +101,7 @@ func TestQueueSeal(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			q := &queue{limit: 100}
+			q := &queue{sum: new(sum), limit: 100}
 			for _, f := range []string{"aaaa", "bbbb", "cccc"} {
 				q.push([]byte(f))
 			}
@@ -141,7 +141,7 @@ func bytesOf(s string) []byte {
 
 func TestQueueFail(t *testing.T) {
 	t.Parallel()
-	q := &queue{limit: 1000}
+	q := &queue{sum: new(sum), limit: 1000}
 	q.push([]byte("aaaa"))
 	q.push([]byte("bbbb"))
 	wait, _ := q.await(0)
@@ -160,7 +160,7 @@ func TestQueueFail(t *testing.T) {
 
 func TestQueueAwait(t *testing.T) {
 	t.Parallel()
-	q := &queue{limit: 1000}
+	q := &queue{sum: new(sum), limit: 1000}
 	for range 10 {
 		q.push([]byte("x"))
 	}
@@ -191,7 +191,7 @@ func TestQueueAwait(t *testing.T) {
 // A backlog that never empties does not grow its list for ever.
 func TestQueueCompacts(t *testing.T) {
 	t.Parallel()
-	q := &queue{limit: 1 << 20}
+	q := &queue{sum: new(sum), limit: 1 << 20}
 	scratch := make([]byte, 4)
 	q.push([]byte("xx"))
 	for range 10_000 {
@@ -224,7 +224,7 @@ func TestFrames(t *testing.T) {
 // What the library writes in pieces is queued when it is whole.
 func TestLibraryFramesAreCollected(t *testing.T) {
 	t.Parallel()
-	c := &conn{flusher: newFlusher(0, start(t, nil).server.metrics)}
+	c := &conn{flusher: newFlusher(0, nil, new(sum), start(t, nil).server.metrics)}
 	c.queue.limit = 1 << 20
 	stream := "\x8a\x03abc" + "\x8a\x00" + "\x88\x02\x03\xe8" + "\x8a\x01z"
 	for i := range len(stream) {

@@ -24,6 +24,7 @@ type Server struct {
 	metrics   *metrics
 	heartbeat *heartbeat
 	flushers  []*flusher
+	sum       sum
 	next      atomic.Uint32 // picks the flusher of the next connection
 	recall    *recall
 	misses    misses
@@ -54,10 +55,11 @@ func New(cfg Config) (*Server, error) {
 		wake:      make(chan struct{}, 1),
 		gone:      make(chan struct{}, 1),
 	}
+	srv.sum.most, srv.sum.over = int64(cfg.TotalQueueBytes), make(chan struct{}, 1)
 	srv.metrics = newMetrics(cfg.Registerer, srv.queued)
 	srv.heartbeat.metrics = srv.metrics
 	for range cfg.Flushers {
-		srv.flushers = append(srv.flushers, newFlusher(cfg.FlushInterval, srv.metrics))
+		srv.flushers = append(srv.flushers, newFlusher(cfg.FlushInterval, cfg.Pace, &srv.sum, srv.metrics))
 	}
 	return srv, nil
 }
@@ -116,6 +118,8 @@ func (srv *Server) Run(ctx context.Context) error {
 			return nil
 		case <-srv.wake:
 			srv.startWaiting(start)
+		case <-srv.sum.over:
+			srv.shed()
 		}
 	}
 }

@@ -72,10 +72,7 @@ func (s *session) send(frame []byte) {
 // which cleans up; only the first reason counts.
 func (s *session) Close(why broker.Reason) {
 	code, text := s.server.cfg.closing(why)
-	// What a client that reads too slowly has not read yet it will not read in time; dropping it
-	// frees the memory now and lets the code through.
-	drop := why == SlowReader || why == broker.GateOverflow
-	s.conn.seal(why, goodbye(code, text), drop, s.rouse)
+	s.conn.seal(why, goodbye(code, text), closesEmpty(why), s.rouse)
 }
 
 // cut ends the session without a word.
@@ -175,10 +172,14 @@ func (s *session) complain(code pusher.Code, message string) {
 
 // room waits until the queue has room for n more bytes that the client asked for itself: an answer
 // of any size must not look like a client that doesn't read. The reader waits, so the client's next
-// message does too. A client that takes nothing for a while is too slow all the same. room reports
-// false when there won't be any.
+// message does too. A client that takes nothing for a while is too slow all the same. Where the queues
+// of all connections are half full, each answer has an eighth of its room: who comes back in a storm
+// must wait, rather than be closed and come back again. room reports false when there won't be any.
 func (s *session) room(ctx context.Context, n int) bool {
 	limit := s.conn.queue.limit
+	if s.server.sum.tight() {
+		limit /= 8
+	}
 	if s.conn.queue.size()+n+frameCost <= limit/2 {
 		return true
 	}

@@ -1,13 +1,17 @@
 package ws
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // sieve takes pings and pongs out of what a client sends, before the library sees it. The library
 // reads on after a control frame until a message comes; with the control frames gone it is only
 // called when there is a message, and a client that is merely alive costs no goroutine. All else
-// passes, malformed control frames too: the library knows what to answer.
+// passes, malformed control frames too: the library knows what to answer. Behind a frame that ends
+// the connection everything passes: a ping there must not be answered any more.
 type sieve struct {
-	left uint64 // bytes that still belong to the frame that is passing
+	left uint64 // bytes that still belong to the frame that is passing; behind the last one, without end
 	held []byte // the beginning of a header, or of a control frame; nil most of the time
 }
 
@@ -36,8 +40,11 @@ func (s *sieve) sift(out, in []byte, pinged func(payload []byte)) []byte {
 		}
 		if !control {
 			out = append(out, in[:head]...)
-			in = in[head:]
 			s.left = payload
+			if isLast(in) {
+				s.left = math.MaxUint64
+			}
+			in = in[head:]
 			continue
 		}
 		if in[0]&0xf == opPing {
@@ -81,6 +88,12 @@ func clientHeader(b []byte) (head int, payload uint64, whole bool) {
 // isHeartbeat reports whether b begins with the header of a well-formed ping or pong.
 func isHeartbeat(b []byte) bool {
 	return (b[0] == final|opPing || b[0] == final|opPong) && b[1]&0x80 != 0 && b[1]&0x7f <= maxControl
+}
+
+// isLast reports whether the frame that b begins with, which is no heartbeat, ends the connection: it
+// is a close, or its header is malformed.
+func isLast(b []byte) bool {
+	return b[0]&reserved != 0 || b[0]&0xf > opBinary || b[1]&0x80 == 0
 }
 
 // unmask returns a copy of a masked payload in clear.
