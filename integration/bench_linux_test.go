@@ -2,6 +2,9 @@ package integration
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -42,16 +45,25 @@ func BenchmarkNode(b *testing.B) {
 		}
 	}
 	for _, f := range []fanOut{
-		{channels: 1, subscribers: 1_000, window: 1_000},
-		{channels: 1_000, subscribers: 10, window: 20_000},
+		{channels: 1, subscribers: 1_000, window: 1_000, per: 10},
+		{channels: 1, subscribers: 10_000, window: 1_000, per: 10},
+		{channels: 1_000, subscribers: 10, window: 20_000, per: 100},
+		{channels: 1_000, subscribers: 10, window: 20_000, per: 1},
 	} {
-		b.Run(fmt.Sprintf("FanOut/%dx%d", f.channels, f.subscribers), func(b *testing.B) {
-			report.fanOuts = append(report.fanOuts, benchFanOut(b, f))
+		b.Run(fmt.Sprintf("FanOut/%dx%d/%d", f.channels, f.subscribers, f.per), func(b *testing.B) {
+			saturated := benchFanOut(b, f)
+			report.fanOuts = append(report.fanOuts, saturated)
+			if f.per <= 10 {
+				report.halves = append(report.halves, benchHalf(b, saturated))
+			}
 		})
 	}
-	b.Run("Idle/10000", func(b *testing.B) {
-		report.idles = append(report.idles, benchIdle(b, 10_000))
-	})
+	for _, connections := range []int{10_000, 19_000} {
+		b.Run(fmt.Sprintf("Idle/%d", connections), func(b *testing.B) {
+			report.idles = append(report.idles, benchIdle(b, connections))
+		})
+	}
+	b.Run("More", func(b *testing.B) { report.mores = append(report.mores, benchMore(b)...) })
 	fmt.Print(report.String())
 }
 
@@ -216,6 +228,7 @@ type fanOut struct {
 	channels    int
 	subscribers int // of each channel
 	window      int // events on their way at most; the clients must keep up
+	per         int // events in a request
 
 	perSecond float64       // deliveries
 	cpu       time.Duration // of the node, per delivery; publishing and storing included
@@ -226,17 +239,19 @@ type fanOut struct {
 // benchFanOut publishes as fast as all subscribers can be served, and proves that none missed an
 // event.
 func benchFanOut(b *testing.B, f fanOut) fanOut {
-	n := benchNode(b)
+	n := benchNode(b, "SYNC_MODE=interval") // it is not the disk that is measured
 	count := f.channels * f.subscribers
 	s := newSwarm(b, n, count, func(i int) string { return fmt.Sprintf("channel-%d", i%f.channels) })
 	p := n.publisher()
 	data := strings.Repeat("x", 128)
 
-	// A request is ten events to the one channel, or one event each to a hundred channels.
+	// A request is several events to the one channel, or one event to each of several channels.
 	var requests [][]byte
-	per := 100
+	per, publishers := f.per, 4
+	if per == 1 {
+		publishers = 16
+	}
 	if f.channels == 1 {
-		per = 10
 		one := fmt.Sprintf(`{"name":"n","channel":"channel-0","data":%q}`, data)
 		requests = [][]byte{p.request("batch_events", `{"batch":[`+strings.Repeat(one+",", per-1)+one+`]}`)}
 	} else {
@@ -253,7 +268,7 @@ func benchFanOut(b *testing.B, f fanOut) fanOut {
 	sent := make([]atomic.Int64, len(requests))
 	var over atomic.Bool
 	var group sync.WaitGroup
-	for i := range 4 {
+	for i := range publishers {
 		w := newWire(b, n)
 		group.Go(func() {
 			defer w.conn.Close()
@@ -309,17 +324,107 @@ func benchFanOut(b *testing.B, f fanOut) fanOut {
 	return f
 }
 
+// half is a row: what deliveries cost, and how long they take, at half the rate that is possible.
+type half struct {
+	fanOut
+	p50, p99 time.Duration // from when an event should have been sent to its arrival
+}
+
+// benchHalf publishes at half the rate that a saturated node came to, one event a request, whatever
+// the node does: an event that waits because former ones are late counts from when it should have
+// been sent. Ten thousand subscribers at a time are too many to look at each of their events.
+func benchHalf(b *testing.B, f fanOut) half {
+	n := benchNode(b, "SYNC_MODE=interval")
+	rate := f.perSecond / float64(f.subscribers) / 2
+	total := int((warmUp + span).Seconds() * rate)
+	p := n.publisher()
+	pad := strings.Repeat("x", 119)
+	requests := make([][]byte, total)
+	for i := range requests {
+		requests[i] = p.request("events", fmt.Sprintf(`{"name":"n","channel":"channel-%d","data":"#%08d%s"}`, i%f.channels, i, pad))
+	}
+	var began time.Time // set before anything is published
+	due := func(event int) time.Time {
+		return began.Add(time.Duration(float64(event) / rate * float64(time.Second)))
+	}
+	count := f.channels * f.subscribers
+	every := 1
+	if f.channels == 1 {
+		every = count / 50
+	}
+	skip := int(warmUp.Seconds() * rate)
+	took := make([]time.Duration, 0, total*f.subscribers/every) // of the swarm's loop
+	s := newSwarmSampled(b, n, count, func(i int) string { return fmt.Sprintf(`{"channel":"channel-%d"}`, i%f.channels) }, every,
+		func(_ *member, frame []byte) {
+			i := bytes.IndexByte(frame, '#')
+			if i < 0 {
+				return
+			}
+			event, err := strconv.Atoi(string(frame[i+1 : i+9]))
+			if err != nil {
+				b.Errorf("frame %s", frame)
+				return
+			}
+			if event >= skip {
+				took = append(took, time.Since(due(event)))
+			}
+		})
+	began = time.Now().Add(100 * time.Millisecond)
+	var next atomic.Int64
+	var group sync.WaitGroup
+	for range 64 {
+		w := newWire(b, n)
+		group.Go(func() {
+			defer w.conn.Close()
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= total {
+					return
+				}
+				time.Sleep(time.Until(due(i)))
+				if err := w.do(requests[i]); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	time.Sleep(time.Until(began.Add(warmUp)))
+	before, own, events, since := n.cpu(), cpuOf(b, os.Getpid()), s.events.Load(), time.Now()
+	time.Sleep(time.Until(began.Add(warmUp + span)))
+	cpu, delivered, elapsed := n.cpu()-before, s.events.Load()-events, time.Since(since)
+	own = cpuOf(b, os.Getpid()) - own
+	group.Wait()
+	want := int64(total) * int64(f.subscribers)
+	await(b, "everything delivered", func() bool {
+		s.check(b)
+		return b.Failed() || s.events.Load() >= want
+	})
+	s.stop() // took is read after the loop
+	if got := s.events.Load(); got != want {
+		b.Errorf("%d deliveries, want %d", got, want)
+	}
+	slices.Sort(took)
+	h := half{fanOut: f, p50: quantile(took, 0.5), p99: quantile(took, 0.99)}
+	h.perSecond = float64(delivered) / elapsed.Seconds()
+	h.cpu = cpu / time.Duration(max(1, delivered))
+	h.cores, h.clients = cpu.Seconds()/elapsed.Seconds(), own.Seconds()/elapsed.Seconds()
+	return h
+}
+
 // idle is a row: what connections cost that only listen.
 type idle struct {
 	connections int
 	bytes       float64       // resident, per connection
 	inUse       float64       // of it heap and stacks in use after a collection
-	goroutines  float64       // per connection
+	goroutines  float64       // per connection, after it was pinged
+	base        int64         // resident bytes without them
 	connect     time.Duration // CPU of the node, per connection
 }
 
 func benchIdle(b *testing.B, connections int) idle {
-	n := benchNode(b)
+	// It pings while it is measured: those who are idle are pinged, and that must leave nothing behind.
+	n := benchNode(b, "WEBSOCKET_PING_AFTER=15s")
 	// One subscriber first: what the app needs once is not a connection's cost.
 	newSwarm(b, n, 1, func(int) string { return "idle" })
 	empty, emptyUse := n.settle(b)
@@ -327,17 +432,71 @@ func benchIdle(b *testing.B, connections int) idle {
 	goroutines := n.metric(b, "go_goroutines")
 	newSwarm(b, n, connections, func(i int) string { return fmt.Sprintf("idle-%d", i%100) })
 	cpu = n.cpu() - cpu
-	row := idle{
-		connections: connections,
-		goroutines:  (n.metric(b, "go_goroutines") - goroutines) / float64(connections),
-		connect:     cpu / time.Duration(connections),
-	}
+	row := idle{connections: connections, base: empty, connect: cpu / time.Duration(connections)}
+	await(b, "everybody was pinged", func() bool {
+		return n.metric(b, "playhead_heartbeat_pings_total") >= float64(connections)
+	})
 	full, fullUse := n.settle(b)
+	row.goroutines = (n.metric(b, "go_goroutines") - goroutines) / float64(connections)
 	row.bytes = float64(full-empty) / float64(connections)
 	row.inUse = (fullUse - emptyUse) / float64(connections)
 	b.ReportMetric(row.bytes, "B/connection")
 	b.ReportMetric(0, "ns/op")
 	return row
+}
+
+// more is a row: what connections cost that have more than one public subscription.
+type more struct {
+	what  string
+	bytes float64 // resident, each
+}
+
+// benchMore measures what ten more subscriptions each and being a member of a presence channel take.
+func benchMore(b *testing.B) []more {
+	const connections, channels = 10_000, 10
+	var rows []more
+	for _, m := range []struct {
+		what    string
+		each    int
+		message func(n *node, m *member, i int) string
+	}{
+		{"additional subscription", channels, func(_ *node, m *member, i int) string {
+			return fmt.Sprintf(`{"event":"pusher:subscribe","data":{"channel":"more-%d-%d"}}`, i, m.number%100)
+		}},
+		{"presence member", 1, func(n *node, m *member, _ int) string {
+			ch, data := fmt.Sprintf("presence-%d", m.number%200), fmt.Sprintf(`{"user_id":"user-%d","user_info":{"name":"n"}}`, m.number)
+			return fmt.Sprintf(`{"event":"pusher:subscribe","data":{"channel":%q,"auth":%q,"channel_data":%q}}`,
+				ch, n.publisher().auth(m.socket, ch, data), data)
+		}},
+	} {
+		n := benchNode(b)
+		var answered atomic.Int64
+		s := newSwarmOf(b, n, connections, func(i int) string { return fmt.Sprintf(`{"channel":"idle-%d"}`, i%100) },
+			func(_ *member, frame []byte) {
+				if bytes.Contains(frame, []byte("subscription_succeeded")) {
+					answered.Add(1)
+				}
+			})
+		without, _ := n.settle(b)
+		for i := range m.each {
+			s.send(b, func(member *member) string { return m.message(n, member, i) })
+			await(b, m.what+": answered", func() bool {
+				s.check(b)
+				return answered.Load() >= connections*int64(i+2)
+			})
+		}
+		with, _ := n.settle(b)
+		s.stop() // its files are wanted for the next
+		rows = append(rows, more{m.what, float64(with-without) / connections / float64(m.each)})
+	}
+	return rows
+}
+
+// auth signs a subscription to a presence channel.
+func (p *publisher) auth(socket, channel, data string) string {
+	mac := hmac.New(sha256.New, []byte(p.secret))
+	fmt.Fprintf(mac, "%s:%s:%s", socket, channel, data)
+	return p.key + ":" + hex.EncodeToString(mac.Sum(nil))
 }
 
 // request returns the bytes of a signed request; it may be sent again for ten minutes.

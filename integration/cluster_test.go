@@ -65,7 +65,7 @@ func startNodes(tb testing.TB, count int, cfg nodeConfig) []*node {
 	for i := range count {
 		c := cfg
 		c.Env = append([]string{
-			"ADAPTER_DRIVER=nats", "STARTUP_TIMEOUT=2m", "NATS_SERVERS=" + servers, fmt.Sprint("INSTANCE_PROCESS_ID=node-", i+1),
+			"ADAPTER_DRIVER=nats", "STARTUP_TIMEOUT=2m", "SHUTDOWN_GRACE=none", "NATS_SERVERS=" + servers, fmt.Sprint("INSTANCE_PROCESS_ID=node-", i+1),
 		}, cfg.Env...)
 		n := newNode(tb, c)
 		n.launch()

@@ -15,35 +15,24 @@ import (
 	"time"
 )
 
-// settle makes the node collect its garbage, by giving it some, and returns its resident bytes
-// and what heap and stacks have in use.
+// settle waits until the node has given back what it doesn't need, which it does by itself once it is
+// quiet, and returns its resident bytes and what heap and stacks have in use.
 func (n *node) settle(b *testing.B) (resident int64, inUse float64) {
 	b.Helper()
-	w := newWire(b, n)
-	defer w.conn.Close()
-	request := n.publisher().request("events", fmt.Sprintf(`{"name":"n","channel":"nobody","data":%q}`, strings.Repeat("x", 8_000)))
-	want := n.metric(b, "go_gc_duration_seconds_count") + 4
-	for n.metric(b, "go_gc_duration_seconds_count") < want {
-		for range 200 {
-			if err := w.do(request); err != nil {
-				b.Fatal(err)
-			}
-		}
-	}
-	inUse = n.metric(b, "go_memstats_heap_inuse_bytes") + n.metric(b, "go_memstats_stack_inuse_bytes")
-	// Freed memory goes back to the system little by little.
 	least := n.resident(b)
-	for stable := 0; stable < 20; stable++ {
-		time.Sleep(100 * time.Millisecond)
-		if now := n.resident(b); now < least {
-			least, stable = now, 0
+	for quiet := time.Now(); time.Since(quiet) < 12*time.Second; {
+		time.Sleep(200 * time.Millisecond)
+		if now := n.resident(b); now < least-least/100 {
+			least, quiet = now, time.Now()
 		}
 	}
+	least = min(least, n.resident(b))
+	inUse = n.metric(b, "go_memstats_heap_inuse_bytes") + n.metric(b, "go_memstats_stack_inuse_bytes")
 	return least, inUse
 }
 
 // metric returns the value of a metric without labels.
-func (n *node) metric(b *testing.B, name string) float64 {
+func (n *node) metric(b testing.TB, name string) float64 {
 	b.Helper()
 	resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", n.metrics))
 	if err != nil {
@@ -65,7 +54,7 @@ func (n *node) metric(b *testing.B, name string) float64 {
 }
 
 // resident returns the bytes of memory the node has in RAM.
-func (n *node) resident(b *testing.B) int64 {
+func (n *node) resident(b testing.TB) int64 {
 	b.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.cmd.Process.Pid))
 	if err != nil {

@@ -11,12 +11,15 @@ type report struct {
 	appends   []appends
 	latencies []latencies
 	fanOuts   []fanOut
+	halves    []half
 	idles     []idle
+	mores     []more
 	comebacks []comeback
 	positions []positionCost
 	crossings []crossing
 	joins     []joinRate
 	quiets    []quiet
+	stalls    []stall
 }
 
 func (r *report) String() string {
@@ -34,15 +37,27 @@ func (r *report) String() string {
 		}
 	}
 	if len(r.fanOuts) > 0 {
-		s.WriteString("\n| channels × subscribers | deliveries/s | node CPU µs per delivery | node cores | clients' cores |\n|---|--:|--:|--:|--:|\n")
+		s.WriteString("\n| channels × subscribers | events per request | deliveries/s | node CPU µs per delivery | node cores | clients' cores |\n|---|--:|--:|--:|--:|--:|\n")
 		for _, f := range r.fanOuts {
-			fmt.Fprintf(&s, "| %d × %d | %.0f | %.2f | %.2f | %.2f |\n", f.channels, f.subscribers, f.perSecond, us(f.cpu), f.cores, f.clients)
+			fmt.Fprintf(&s, "| %d × %d | %d | %.0f | %.2f | %.2f | %.2f |\n", f.channels, f.subscribers, f.per, f.perSecond, us(f.cpu), f.cores, f.clients)
+		}
+	}
+	if len(r.halves) > 0 {
+		s.WriteString("\n| at half the rate of | deliveries/s | node CPU µs per delivery | p50 ms | p99 ms | node cores | clients' cores |\n|---|--:|--:|--:|--:|--:|--:|\n")
+		for _, h := range r.halves {
+			fmt.Fprintf(&s, "| %d × %d | %.0f | %.2f | %s | %s | %.2f | %.2f |\n", h.channels, h.subscribers, h.perSecond, us(h.cpu), ms(h.p50), ms(h.p99), h.cores, h.clients)
+		}
+	}
+	if len(r.mores) > 0 {
+		s.WriteString("\n| | resident bytes each |\n|---|--:|\n")
+		for _, m := range r.mores {
+			fmt.Fprintf(&s, "| %s | %.0f |\n", m.what, m.bytes)
 		}
 	}
 	if len(r.idles) > 0 {
-		s.WriteString("\n| idle connections | resident bytes each | in use after a collection | goroutines each | node CPU µs per connect |\n|--:|--:|--:|--:|--:|\n")
+		s.WriteString("\n| idle connections | resident bytes each | heap and stacks in use each | goroutines each | node CPU µs per connect | node without them MB |\n|--:|--:|--:|--:|--:|--:|\n")
 		for _, i := range r.idles {
-			fmt.Fprintf(&s, "| %d | %.0f | %.0f | %.2f | %.0f |\n", i.connections, i.bytes, i.inUse, max(0, i.goroutines), us(i.connect))
+			fmt.Fprintf(&s, "| %d | %.0f | %.0f | %.2f | %.0f | %.1f |\n", i.connections, i.bytes, i.inUse, max(0, i.goroutines), us(i.connect), float64(i.base)/1e6)
 		}
 	}
 	if len(r.comebacks) > 0 {
@@ -73,6 +88,16 @@ func (r *report) String() string {
 		s.WriteString("\n| quiet apps in use | resident KB per app | node cores |\n|--:|--:|--:|\n")
 		for _, q := range r.quiets {
 			fmt.Fprintf(&s, "| %d | %.1f | %.3f |\n", q.apps, q.resident/1e3, q.cores)
+		}
+	}
+	if len(r.stalls) > 0 {
+		s.WriteString("\n| healthy | stalled | p50 ms without | p99 | max | p50 ms with | p99 | max | ratio of p99 | node MB before | most | queued MB, most | bound |\n|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+		for _, l := range r.stalls {
+			without, with := quantile(l.without, 0.99), quantile(l.with, 0.99)
+			fmt.Fprintf(&s, "| %d | %d | %s | %s | %s | %s | %s | %s | %.2f | %.0f | %.0f | %.1f | %.1f |\n", l.healthy, l.stalled,
+				ms(quantile(l.without, 0.5)), ms(without), ms(l.without[len(l.without)-1]),
+				ms(quantile(l.with, 0.5)), ms(with), ms(l.with[len(l.with)-1]), with.Seconds()/without.Seconds(),
+				float64(l.before)/1e6, float64(l.peak)/1e6, l.queued/1e6, float64(l.bound)/1e6)
 		}
 	}
 	return s.String() + "\n"

@@ -27,8 +27,10 @@ type swarm struct {
 	hangups    atomic.Int64
 	firstFault atomic.Pointer[string]
 
-	// each is told every text frame behind the first, by the loop; nil: they are counted only.
-	each func(m *member, frame []byte)
+	// each is told every text frame behind the first of every so-manieth member, by the loop; nil:
+	// they are counted only.
+	each  func(m *member, frame []byte)
+	every int
 
 	wake    int // eventfd that ends the loop
 	stopped chan struct{}
@@ -39,7 +41,8 @@ type swarm struct {
 type member struct {
 	number int
 	fd     int
-	frames int64 // text frames, the first two of which are no events
+	frames int64  // text frames, the first two of which are no events
+	socket string // its id
 
 	upgraded bool
 	head     []byte // an unfinished handshake or frame header
@@ -60,7 +63,13 @@ func newSwarm(tb testing.TB, n *node, count int, channel func(int) string) *swar
 // text frame but a member's first.
 func newSwarmOf(tb testing.TB, n *node, count int, subscribe func(int) string, each func(*member, []byte)) *swarm {
 	tb.Helper()
-	s := &swarm{byFD: make(map[int32]*member, count), stopped: make(chan struct{}), each: each}
+	return newSwarmSampled(tb, n, count, subscribe, 1, each)
+}
+
+// newSwarmSampled is newSwarmOf where only every so-manieth member's frames are told.
+func newSwarmSampled(tb testing.TB, n *node, count int, subscribe func(int) string, every int, each func(*member, []byte)) *swarm {
+	tb.Helper()
+	s := &swarm{byFD: make(map[int32]*member, count), stopped: make(chan struct{}), each: each, every: every}
 	var err error
 	if s.poll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		tb.Fatal(err)
@@ -190,7 +199,7 @@ func (s *swarm) take(m *member, b []byte) {
 			continue
 		}
 		m.opcode, m.skip, m.head = m.head[0]&0x0f, length, m.head[:0]
-		m.keep = m.opcode >= 0x8 || m.frames < 2 || s.each != nil
+		m.keep = m.opcode >= 0x8 || m.frames < 2 || s.tells(m)
 		m.kept = m.kept[:0]
 		if length == 0 {
 			events += s.end(m)
@@ -206,7 +215,7 @@ func (s *swarm) end(m *member) int64 {
 	switch m.opcode {
 	case 0x1:
 		m.frames++
-		if s.each != nil && m.frames > 1 {
+		if s.tells(m) && m.frames > 1 {
 			s.each(m, m.kept)
 		}
 		switch {
@@ -216,6 +225,9 @@ func (s *swarm) end(m *member) int64 {
 			m.kept, m.head = nil, nil
 			s.subscribed.Add(1)
 		case m.frames == 1 && bytes.Contains(m.kept, []byte(`"pusher:connection_established"`)):
+			_, id, _ := bytes.Cut(m.kept, []byte(`socket_id\":\"`))
+			id, _, _ = bytes.Cut(id, []byte(`\"`))
+			m.socket = string(id)
 		default:
 			s.hangup(m, "frame %s", m.kept)
 		}
@@ -227,6 +239,19 @@ func (s *swarm) end(m *member) int64 {
 		}
 	}
 	return 0
+}
+
+func (s *swarm) tells(m *member) bool { return s.each != nil && m.number%s.every == 0 }
+
+// send writes a message of each member's own. The members must have been stopped from writing
+// themselves, by having nothing to answer.
+func (s *swarm) send(tb testing.TB, message func(m *member) string) {
+	tb.Helper()
+	for _, m := range s.members {
+		if _, err := unix.Write(m.fd, clientFrame(0x1, []byte(message(m)))); err != nil {
+			tb.Fatalf("message of member %d: %v", m.number, err)
+		}
+	}
 }
 
 func (s *swarm) hangup(m *member, format string, args ...any) {
@@ -241,12 +266,17 @@ func (s *swarm) fault(format string, args ...any) {
 	s.firstFault.CompareAndSwap(nil, &text)
 }
 
+// halt ends the loop; the connections stay.
+func (s *swarm) halt() {
+	if _, err := unix.Write(s.wake, binary.NativeEndian.AppendUint64(nil, 1)); err == nil {
+		<-s.stopped
+	}
+}
+
 // stop ends the loop and hangs up.
 func (s *swarm) stop() {
 	s.ending.Do(func() {
-		if _, err := unix.Write(s.wake, binary.NativeEndian.AppendUint64(nil, 1)); err == nil {
-			<-s.stopped
-		}
+		s.halt()
 		for _, m := range s.members {
 			unix.Close(m.fd)
 		}

@@ -1,5 +1,5 @@
 // Command playhead is main: flags, signals, exit code, nothing else. What they set in motion is in
-// packages boot, console and prove.
+// packages boot, console, bench and prove.
 package main
 
 import (
@@ -10,8 +10,10 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/playhead/playhead/cmd/playhead/bench"
 	"github.com/playhead/playhead/cmd/playhead/boot"
 	"github.com/playhead/playhead/cmd/playhead/console"
 	"github.com/playhead/playhead/cmd/playhead/prove"
@@ -33,8 +35,11 @@ type cli struct {
 	History  console.History `cmd:"" help:"Read a channel's past."`
 	Publish  console.Publish `cmd:"" help:"Publish one event, signed, through a node's HTTP API."`
 	Cluster  console.Cluster `cmd:"" help:"Look at the nodes of a cluster."`
+	Health   healthCommand   `cmd:"" help:"Ask a node whether it is ready; the exit code says it."`
+	Apps     console.Apps    `cmd:"" help:"Look at the apps and change them, in the file or the database that they are kept in."`
 	Webhooks webhooksCommand `cmd:"" help:"Look at webhooks that could not be delivered, and send them again."`
 	Config   configCommand   `cmd:"" help:"Look at the configuration."`
+	Bench    benchCommand    `cmd:"" help:"Load any server that speaks the Pusher protocol, check every delivery, and say how long things took."`
 	Prove    proveCommand    `cmd:"" help:"Start a cluster on this machine, do to it what production does, and check that nothing is lost."`
 	NATS     natsCommand     `cmd:"" name:"prove-nats" hidden:"" help:"A NATS server of what is proved."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
@@ -75,12 +80,30 @@ type retryCommand struct {
 	All     bool     `help:"Send all again, or all of the app."`
 }
 
+type healthCommand struct {
+	configFlag
+	URL string `name:"url" placeholder:"URL" help:"The node. Default: http://127.0.0.1 and the configured port."`
+}
+
 type configCommand struct {
 	Check checkCommand `cmd:"" help:"Check the configuration as serve would read it, and list every problem."`
+	Print printCommand `cmd:"" help:"Print the configuration as serve would read it, and where each value is from; secrets are masked."`
+	Env   envCommand   `cmd:"" help:"List every variable of the environment that is read, its default and what it means."`
 }
+
+type printCommand struct {
+	configFlag
+}
+
+type envCommand struct{}
 
 type checkCommand struct {
 	configFlag
+}
+
+type benchCommand struct {
+	console.Server
+	bench.Config
 }
 
 type proveCommand struct{ prove.Config }
@@ -207,6 +230,47 @@ func (c *checkCommand) Run(std console.Stdio) error {
 	}
 	_, err := fmt.Fprintln(std.Out, "The configuration is fine.")
 	return err
+}
+
+// Run prints the configuration.
+func (c *printCommand) Run(std console.Stdio) error {
+	return boot.Explain(boot.Source{File: c.Config}, std.Out)
+}
+
+// Run lists the variables of the environment.
+func (envCommand) Run(std console.Stdio) error { return boot.WriteVariables(std.Out) }
+
+// Run asks a node how it is.
+func (c *healthCommand) Run(ctx context.Context, std console.Stdio) error {
+	cfg, err := boot.Load(boot.Source{File: c.Config})
+	if err != nil {
+		return err
+	}
+	if err := boot.Probe(ctx, cfg, c.URL); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(std.Out, "OK")
+	return err
+}
+
+// Run loads a server.
+func (c *benchCommand) Run(ctx context.Context, std console.Stdio) error {
+	to, err := c.Server.Target()
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	c.Config.URL, c.Config.AppID, c.Config.Key, c.Config.Secret = to.URL, string(to.AppID), to.Key, to.Secret
+	c.Output, c.Progress = std.Out, std.Err
+	if f, ok := std.Err.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			c.ProgressEvery = time.Second
+		}
+	}
+	b, err := bench.New(c.Config)
+	if err != nil {
+		return err
+	}
+	return b.Run(ctx)
 }
 
 // Run proves a cluster.

@@ -259,6 +259,11 @@ func TestCommandLine(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("prot: 1\nlog: {level: loud}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	away := filepath.Join(t.TempDir(), "away.yml")
+	if err := os.WriteFile(away, []byte("startup_timeout: 50ms\napp_manager: {driver: postgres}\n"+
+		"database: {postgres: {host: 127.0.0.1, port: 1, password: hidden, database: kept}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -293,6 +298,11 @@ func TestCommandLine(t *testing.T) {
 		"dead":           {[]string{"webhooks", "dead", "--url", "http://127.0.0.1:1"}, exitError, "", "list dead webhooks: ask http://127.0.0.1:1: "},
 		"retry":          {[]string{"webhooks", "retry", "1", "2", "--url", "http://127.0.0.1:1"}, exitError, "", "retry dead webhooks: ask http://127.0.0.1:1: "},
 		"retry what":     {[]string{"webhooks", "retry", "x"}, exitUsage, "", "expected a valid 64 bit uint"},
+		"apps":           {[]string{"apps", "list"}, exitOK, "app-id  enabled  app-key", ""},
+		"add nowhere":    {[]string{"apps", "add"}, exitError, "", "apps add: there is no configuration file in which apps could be added: name one with --config"},
+		"rotate what":    {[]string{"apps", "rotate"}, exitUsage, "", "<id>"},
+		"rotate how":     {[]string{"apps", "rotate", "a", "--drop-old", "--drop", "k"}, exitUsage, "", "can't be used together"},
+		"no database":    {[]string{"--port", "0", "--config", away}, exitError, "", "startup_timeout has passed: read the apps: postgres 127.0.0.1:1/kept: "},
 		"unknown":        {[]string{"fly"}, exitUsage, "", "unexpected argument fly"},
 		"unknown flag":   {[]string{"serve", "--fly"}, exitUsage, "", "unknown flag --fly"},
 		"too few":        {[]string{"publish", "c"}, exitUsage, "", "<event>"},
@@ -308,4 +318,46 @@ func TestCommandLine(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What the configuration comes to is told without its secrets, and what a node is told by its
+// environment.
+func TestConfigTold(t *testing.T) {
+	t.Parallel()
+	p := startWith(t, "", []string{"PLAYHEAD_DEFAULT_APP_SECRET=hidden-one", "PORT=7007"}, "config", "print")
+	if code := p.exit(t); code != exitOK {
+		t.Fatalf("exit code %d", code)
+	}
+	for _, line := range []string{"port: 7007 # PORT in the environment", `  secret: "***" # PLAYHEAD_DEFAULT_APP_SECRET in the environment`} {
+		if !strings.Contains(p.out.String(), line) {
+			t.Errorf("no line %q", line)
+		}
+	}
+	if strings.Contains(p.out.String(), "hidden-one") {
+		t.Error("the secret is told")
+	}
+	p = start(t, "config", "env")
+	if code := p.exit(t); code != exitOK || !strings.Contains(p.out.String(), "\nPORT=6001\n  port\n") {
+		t.Errorf("exit code %d, no PORT", code)
+	}
+}
+
+// The health command says how a node is by its exit code.
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := fmt.Sprint("PORT=", l.Addr().(*net.TCPAddr).Port)
+	l.Close()
+	p := startWith(t, "", []string{port}, "health")
+	if code := p.exit(t); code != exitError || !strings.Contains(p.errs.String(), "ask the node") {
+		t.Errorf("without a node: exit code %d", code)
+	}
+	node := startWith(t, "", []string{port, "SYNC_MODE=interval"}, "serve")
+	node.await(t, "the node ready", func() bool {
+		p := startWith(t, "", []string{port}, "health")
+		return p.exit(t) == exitOK && p.out.String() == "OK\n"
+	})
 }

@@ -6,9 +6,9 @@ import (
 	"github.com/playhead/playhead/broker"
 )
 
-// apps returns the apps a filled configuration means.
+// apps returns the apps a filled configuration means; those of a database once they have been read.
 func (c *Config) apps() []broker.App {
-	if len(c.Apps) == 0 {
+	if len(c.Apps) == 0 && c.AppManager.file() {
 		return []broker.App{c.DefaultApp.app()}
 	}
 	list := make([]broker.App, 0, len(c.Apps))
@@ -96,11 +96,14 @@ func (l LimitsConfig) limits() broker.Limits {
 // bound gives a limit to a package whose 0 is its default, or none where that is the default.
 func bound[N Count | Size](n N) int { return max(int(n), 0) }
 
+// developmentSecret is the default app's, which everybody knows.
+const developmentSecret = "app-secret"
+
 // forDevelopment says that whoever knows this server's documentation can publish.
 func (c *Config) forDevelopment() bool {
 	for _, a := range c.apps() {
 		for _, p := range a.Credentials {
-			if p.Secret == "app-secret" {
+			if p.Secret == developmentSecret {
 				return true
 			}
 		}

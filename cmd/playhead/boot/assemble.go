@@ -3,6 +3,7 @@ package boot
 import (
 	"context"
 	"net/http"
+	"runtime"
 	"time"
 
 	"github.com/playhead/playhead/broker"
@@ -25,7 +26,8 @@ func (n *Node) assemble(ctx context.Context, s *stack) error {
 		}
 		return nil
 	})
-	n.raiseDescriptors()
+	files := claimDescriptors(max(int(n.cfg.WebSocket.MaxConnections), 0), len(n.cfg.apps()), n.logger) // its 0 is none
+	s.start("garbage collector", newCollector(memoryNow().Total, n.logger).run)
 	if n.metrics != nil {
 		srv := n.cfg.HTTP.server(n.metricsHandler(), n.logger)
 		s.start("metrics server", serve(srv, n.metrics))
@@ -34,16 +36,24 @@ func (n *Node) assemble(ctx context.Context, s *stack) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	// Streams ask what their apps want to be remembered.
+	if err := n.openApps(ctx, s); err != nil {
+		return err
+	}
 	medium, err := n.raise(ctx, s)
 	if err != nil {
 		return err
 	}
 	n.medium.Store(medium)
-	return n.open(ctx, s, medium)
+	return n.open(ctx, s, medium, files)
 }
 
 // open starts the node over its medium, and the doors.
-func (n *Node) open(ctx context.Context, s *stack, medium *medium) error {
+func (n *Node) open(ctx context.Context, s *stack, medium *medium, files descriptors) error {
+	pace, err := n.cfg.pace()
+	if err != nil {
+		return err
+	}
 	node, err := broker.New(broker.Config{
 		Log:       medium.log,
 		Linger:    time.Duration(n.cfg.Feed.Linger),
@@ -52,6 +62,7 @@ func (n *Node) open(ctx context.Context, s *stack, medium *medium) error {
 		WindowEvents: int(least(n.cfg.Feed.WindowEvents, n.cfg.Streams.MaxEvents)),
 		WindowBytes:  int(least(n.cfg.Feed.WindowBytes, n.cfg.Streams.MaxBytes)),
 		WindowAge:    time.Duration(n.cfg.Streams.MaxAge),
+		Pace:         pace,
 		Logger:       n.logger,
 		Registerer:   n.registry,
 	})
@@ -96,8 +107,10 @@ func (n *Node) open(ctx context.Context, s *stack, medium *medium) error {
 		PingAfter:       time.Duration(n.cfg.WebSocket.PingAfter),
 		PongTimeout:     time.Duration(n.cfg.WebSocket.PongTimeout),
 		QueueBytes:      int(n.cfg.WebSocket.QueueBytes),
+		TotalQueueBytes: n.cfg.WebSocket.totalQueueBytes(memoryNow().Total),
+		Pace:            pace,
 		MaxMessageBytes: int(n.cfg.WebSocket.MaxMessageBytes),
-		MaxConnections:  max(int(n.cfg.WebSocket.MaxConnections), 0), // its 0 is none
+		MaxConnections:  files.sessions,
 		TerminationCode: int(n.cfg.WebSocket.TerminationCode),
 		FlushInterval:   time.Duration(n.cfg.WebSocket.FlushInterval),
 		DrainTime:       time.Duration(n.cfg.Shutdown.Drain),
@@ -126,21 +139,24 @@ func (n *Node) open(ctx context.Context, s *stack, medium *medium) error {
 	if err := n.meet(ctx, s, members); err != nil {
 		return err
 	}
-	r := &root{sockets: sockets, api: api, module: js.Handler(), health: n.health(), limiter: newLimiter(&n.cfg, n.registry), logger: n.logger}
-	if n.cfg.Environment != production {
+	r := &root{sockets: sockets, api: api, module: js.Handler(), health: n.health(), limiter: newLimiter(&n.cfg, n.registry, nil), logger: n.logger}
+	if n.cfg.testPage() {
 		if r.page, err = n.page(node); err != nil {
 			return err
 		}
 	}
 	srv := n.cfg.HTTP.server(r, n.logger)
-	s.start("HTTP server", serve(srv, n.doors))
+	s.start("HTTP server", serve(srv, newDoors(n.doors, files.doors, srv)))
 	s.push("stop accepting", stopServing(srv, time.Duration(n.cfg.Shutdown.Timeout)/3))
 	s.push("close sessions", within(time.Duration(n.cfg.Shutdown.Timeout)/2, sockets.Drain))
 	n.stepDown(s)
 	s.start("configuration", n.reloader(hooks, node, medium).run)
 	n.serving.Store(true)
-	s.push("not ready", func(context.Context) error {
+	s.push("not ready", func(ctx context.Context) error {
 		n.serving.Store(false)
+		if grace := time.Duration(n.cfg.Shutdown.Grace); grace > 0 && !n.cfg.alone() {
+			pause(ctx, grace)
+		}
 		return nil
 	})
 	return nil
@@ -200,6 +216,7 @@ func (n *Node) page(node *broker.Node) (http.Handler, error) {
 func (n *Node) reloader(hooks *webhook.Webhooks, node *broker.Node, medium *medium) *reloader {
 	return &reloader{
 		source:   n.cfg.Source,
+		rows:     n.source,
 		hangup:   n.cfg.Hangup,
 		start:    n.loaded,
 		apps:     n.apps,
@@ -209,6 +226,25 @@ func (n *Node) reloader(hooks *webhook.Webhooks, node *broker.Node, medium *medi
 		logger:   n.logger,
 		metrics:  newReloadMetrics(n.registry),
 	}
+}
+
+// pace is how far fan-out may be ahead of writing, nil when it may be as far as it likes.
+func (c *Config) pace() (*broker.Pace, error) {
+	if c.Adapter.BufferMultiplierPerCPU == None {
+		return nil, nil
+	}
+	return broker.NewPace(int(c.Adapter.BufferMultiplierPerCPU) * runtime.GOMAXPROCS(0))
+}
+
+// totalQueueBytes is what may wait for all connections, with so much memory; 0 when that isn't known.
+func (c *WebSocketConfig) totalQueueBytes(memory uint64) int {
+	switch {
+	case c.TotalQueueBytes != 0:
+		return int(c.TotalQueueBytes)
+	case memory == 0:
+		return 0 // the server's default
+	}
+	return max(int(memory/4), int(c.QueueBytes))
 }
 
 // forever is what clients are told where age forgets nothing: a year, and then again.

@@ -34,6 +34,10 @@ func (l *loader) check(c *Config) {
 		l.problem("%s: %v is less than %v, which a large message with its frame may need",
 			l.at("websocket.queue_bytes"), c.WebSocket.QueueBytes, minQueueBytes)
 	}
+	if total := c.WebSocket.TotalQueueBytes; l.good("websocket.total_queue_bytes", "websocket.queue_bytes") && total > 0 && total < c.WebSocket.QueueBytes {
+		l.problem("%s: %v is less than one connection may have, websocket.queue_bytes, %v",
+			l.at("websocket.total_queue_bytes"), total, c.WebSocket.QueueBytes)
+	}
 	if code := c.WebSocket.TerminationCode; l.good("websocket.termination_code") && (code < 4000 || code > 4299) {
 		l.problem("%s: %v is not between 4000 and 4299, the codes that clients act on", l.at("websocket.termination_code"), code)
 	}
@@ -42,6 +46,7 @@ func (l *loader) check(c *Config) {
 	}
 	l.checkMedium(c)
 	l.checkProxies(c)
+	l.checkDatabase(c)
 	l.checkApps(c)
 	if c.Environment == production && c.forDevelopment() {
 		l.problem("%s: production, with a secret that everybody knows (app-secret); set PLAYHEAD_DEFAULT_APP_ID, _KEY and _SECRET, or apps",
@@ -128,6 +133,8 @@ func (l *loader) checkTimes(c *Config) {
 			"an id can't be remembered longer than its event"},
 		{"streams.append_timeout", "streams.duplicate_window", c.Streams.AppendTimeout, c.Streams.DuplicateWindow, true,
 			"an event that is sent again later could be stored twice"},
+		{"shutdown.grace", "shutdown.timeout", c.Shutdown.Grace, c.Shutdown.Timeout, true,
+			"nothing else would have its turn"},
 		{"shutdown.drain", "shutdown.timeout", c.Shutdown.Drain, c.Shutdown.Timeout, true,
 			"the other steps need time too"},
 		{"http.publish_timeout", "http.write_timeout", c.HTTP.PublishTimeout, c.HTTP.WriteTimeout, true,

@@ -54,7 +54,10 @@ type Config struct {
 	Webhooks  WebhooksConfig  `yaml:"webhooks"`
 	Shutdown  ShutdownConfig  `yaml:"shutdown"`
 
-	// DefaultApp is the only app as long as Apps is empty.
+	Database   DatabaseConfig   `yaml:"database"`
+	AppManager AppManagerConfig `yaml:"app_manager"`
+
+	// DefaultApp is the only app as long as Apps is empty, and [AppManagerConfig].Driver is file.
 	DefaultApp DefaultAppConfig `yaml:"default_app"`
 
 	// Apps are the tenants. Default: the default app.
@@ -86,6 +89,10 @@ type MetricsConfig struct {
 
 	// Port is its port. Default 9601; 0 in the text picks a free one.
 	Port Port `yaml:"port" env:"METRICS_PORT" default:"9601"`
+
+	// Profiling serves Go's profiles below /debug/pprof/ of that listener. Default false: a profile
+	// costs CPU while it is taken, and shows what runs here.
+	Profiling Switch `yaml:"profiling" env:"METRICS_PROFILING" default:"false"`
 }
 
 // LogConfig is about the log on standard error.
@@ -179,6 +186,11 @@ type WebSocketConfig struct {
 	// QueueBytes bounds what waits for one connection; a reader that is slower is closed
 	// (4100) and comes back. Default 1MiB, at least 64KiB.
 	QueueBytes Size `yaml:"queue_bytes" env:"WEBSOCKET_QUEUE_BYTES" default:"1MiB"`
+
+	// TotalQueueBytes bounds what waits for all connections together, less up to 4KiB for each; over
+	// it those are closed (4100) for which most waits. Default: a quarter of the memory there is, of
+	// the machine or of the container; none leaves it to QueueBytes alone.
+	TotalQueueBytes Size `yaml:"total_queue_bytes" env:"WEBSOCKET_TOTAL_QUEUE_BYTES" none:"yes"`
 
 	// MaxMessageBytes bounds one message from a client. Default 64KiB.
 	MaxMessageBytes Size `yaml:"max_message_bytes" env:"WEBSOCKET_MAX_MESSAGE_BYTES" default:"64KiB"`
@@ -282,11 +294,17 @@ type WebhooksConfig struct {
 
 // ShutdownConfig is about the end.
 type ShutdownConfig struct {
+	// Grace is how long a node that is told to end goes on as if it weren't, but for /up and /ready,
+	// which say 503: a load balancer that asks them takes it out of rotation meanwhile, and nobody is
+	// sent to a closed port. At least two of the balancer's intervals. A node that is alone doesn't
+	// wait. Shorter than Timeout. Default 3s; none goes at once.
+	Grace Duration `yaml:"grace" env:"SHUTDOWN_GRACE" default:"3s" none:"yes"`
+
 	// Timeout bounds the whole teardown; what is left then is cut. Default 30s.
 	Timeout Duration `yaml:"timeout" env:"SHUTDOWN_TIMEOUT" default:"30s"`
 
 	// Drain is the time over which connections are closed, so that they don't all come back
-	// at one instant. Shorter than Timeout. Default 5s; none closes them at once.
+	// at one instant. With the grace shorter than Timeout. Default 5s; none closes them at once.
 	Drain Duration `yaml:"drain" env:"SHUTDOWN_DRAIN" default:"5s" none:"yes"`
 }
 

@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Paths reach the doors as they were sent: what was signed must not be cleaned.
@@ -75,5 +77,24 @@ func TestRootPanics(t *testing.T) {
 			}()
 			r.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/apps/1/events", nil))
 		})
+	}
+}
+
+// Profiles are served when the configuration asks for them, and only then.
+func TestProfiling(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		profiling Switch
+		want      int
+	}{"by default": {0, 404}, "off": {Off, 404}, "on": {On, 200}} {
+		n := &Node{cfg: Config{Metrics: MetricsConfig{Profiling: tt.profiling}}, logger: discard, registry: prometheus.NewRegistry()}
+		h := n.metricsHandler()
+		for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/cmdline", "/debug/pprof/symbol"} {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+			if w.Code != tt.want {
+				t.Errorf("%s: %s is answered %d, want %d", name, path, w.Code, tt.want)
+			}
+		}
 	}
 }

@@ -20,13 +20,15 @@ type limiter struct {
 
 // door is what is bounded by itself.
 type door struct {
+	name    string
 	what    string
 	rate    broker.Rate
-	buckets broker.Buckets[netip.Addr]
+	limiter broker.Limiter
 	refused prometheus.Counter
 }
 
-func newLimiter(c *Config, r prometheus.Registerer) *limiter {
+// newLimiter makes a limiter whose rates are kept by shared; each door's in this process when that is nil.
+func newLimiter(c *Config, r prometheus.Registerer, shared broker.Limiter) *limiter {
 	refused := promauto.With(r).NewCounterVec(prometheus.CounterOpts{
 		Name: "playhead_rate_limited_total",
 		Help: "Requests refused because their address had made too many, by what they wanted.",
@@ -34,14 +36,20 @@ func newLimiter(c *Config, r prometheus.Registerer) *limiter {
 	rate := func(perSecond, burst Count) broker.Rate {
 		return broker.Rate{PerSecond: bound(perSecond), Burst: bound(burst)}
 	}
+	keeper := func() broker.Limiter {
+		if shared != nil {
+			return shared
+		}
+		return &broker.Buckets[string]{}
+	}
 	return &limiter{
 		addresses: c.HTTP.addresses(),
 		api: door{
-			what: "requests", rate: rate(c.RateLimit.APIPerSecond, c.RateLimit.APIBurst),
+			name: "api", what: "requests", rate: rate(c.RateLimit.APIPerSecond, c.RateLimit.APIBurst), limiter: keeper(),
 			refused: refused.WithLabelValues("api"),
 		},
 		connects: door{
-			what: "connections", rate: rate(c.RateLimit.ConnectsPerSecond, c.RateLimit.ConnectsBurst),
+			name: "connect", what: "connections", rate: rate(c.RateLimit.ConnectsPerSecond, c.RateLimit.ConnectsBurst), limiter: keeper(),
 			refused: refused.WithLabelValues("connect"),
 		},
 	}
@@ -53,7 +61,7 @@ func (l *limiter) admits(d *door, w http.ResponseWriter, r *http.Request) bool {
 	if d.rate.PerSecond == 0 {
 		return true
 	}
-	wait := d.buckets.Take(site(l.addresses.of(r)), d.rate, 1)
+	wait := d.limiter.Take(r.Context(), d.name+"/"+site(l.addresses.of(r)).String(), d.rate, 1)
 	if wait == 0 {
 		return true
 	}

@@ -20,7 +20,7 @@ func knocking(cfg Config) (*root, *prometheus.Registry) {
 	return &root{
 		sockets: in, api: in, logger: discard,
 		health:  &health{down: func() error { return nil }},
-		limiter: newLimiter(&cfg, registry),
+		limiter: newLimiter(&cfg, registry, nil),
 	}, registry
 }
 

@@ -35,7 +35,7 @@ func fromFile(t *testing.T, apps string) *live {
 		t.Fatal(err)
 	}
 	env := map[string]string{
-		"HOST": "127.0.0.1", "PORT": "0", "METRICS_HOST": "127.0.0.1", "METRICS_PORT": "0", "SHUTDOWN_DRAIN": "none",
+		"HOST": "127.0.0.1", "PORT": "0", "METRICS_HOST": "127.0.0.1", "METRICS_PORT": "0", "SHUTDOWN_DRAIN": "none", "SHUTDOWN_GRACE": "none",
 		"DATA_DIR": filepath.Join(t.TempDir(), "data"), "INSTANCE_PROCESS_ID": "node-1",
 	}
 	source := Source{File: l.file, Getenv: func(name string) string { return env[name] }}

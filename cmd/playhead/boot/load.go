@@ -57,6 +57,12 @@ func (p Problems) Error() string {
 // Load reads and checks a configuration; every field of it is set. The error is of type
 // [Problems] and tells all of them at once.
 func Load(src Source) (Config, error) {
+	cfg, _, err := loadFrom(src)
+	return cfg, err
+}
+
+// loadFrom is Load, and also returns what was found out on the way.
+func loadFrom(src Source) (Config, *loader, error) {
 	if src.Getenv == nil {
 		src.Getenv = os.Getenv
 	}
@@ -71,14 +77,15 @@ func Load(src Source) (Config, error) {
 	cfg.fill()
 	l.check(&cfg)
 	if len(l.problems) > 0 {
-		return Config{}, l.problems
+		return Config{}, nil, l.problems
 	}
-	return cfg, nil
+	return cfg, l, nil
 }
 
 // loader gathers what is found on the way.
 type loader struct {
 	file     string
+	unlined  bool // what is read has no lines to speak of
 	problems Problems
 
 	// from says, per key that was set, where: "playhead.yml:12", "PORT in the environment".
@@ -91,6 +98,25 @@ type loader struct {
 
 func (l *loader) problem(format string, args ...any) {
 	l.problems = append(l.problems, fmt.Sprintf(format, args...))
+}
+
+// line writes where a line of the file is.
+func (l *loader) line(n int) string {
+	if l.unlined {
+		return l.file
+	}
+	return fmt.Sprintf("%s:%d", l.file, n)
+}
+
+// whole names what a key is of, when there is none.
+func (l *loader) whole(key string) string {
+	switch {
+	case key != "":
+		return key
+	case l.unlined:
+		return "it"
+	}
+	return "the file"
 }
 
 // at writes a key with its origin; that of a key missing from a list's item is the item's.
@@ -166,7 +192,7 @@ func (l *loader) read(r io.Reader, cfg *Config) {
 	}
 	var second yaml.Node
 	if err := d.Decode(&second); err == nil {
-		l.problem("%s:%d: a second document; there may be one", l.file, second.Line)
+		l.problem("%s: a second document; there may be one", l.line(second.Line))
 	} else if !errors.Is(err, io.EOF) {
 		l.problem("%s: %s", l.file, strings.TrimPrefix(err.Error(), "yaml: "))
 	}
@@ -181,7 +207,7 @@ func (l *loader) decode(n *yaml.Node, v reflect.Value, key string) {
 		return
 	}
 	if n.Kind != yaml.MappingNode {
-		l.problem("%s:%d: %s must be a mapping of keys to values", l.file, n.Line, orWhole(key))
+		l.problem("%s: %s must be a mapping of keys to values", l.line(n.Line), l.whole(key))
 		return
 	}
 	known := fieldNames(v.Type())
@@ -190,7 +216,7 @@ func (l *loader) decode(n *yaml.Node, v reflect.Value, key string) {
 		k, value := n.Content[i], resolve(n.Content[i+1])
 		name := k.Value
 		if first, ok := seen[name]; ok {
-			l.problem("%s:%d: %s: given twice, first on line %d", l.file, k.Line, join(key, name), first)
+			l.problem("%s: %s: given twice, first on line %d", l.line(k.Line), join(key, name), first)
 			continue
 		}
 		seen[name] = k.Line
@@ -200,7 +226,7 @@ func (l *loader) decode(n *yaml.Node, v reflect.Value, key string) {
 			if s := similar(name, known); s != "" {
 				hint = "; did you mean " + join(key, s) + "?"
 			}
-			l.problem("%s:%d: %s: unknown key%s", l.file, k.Line, join(key, name), hint)
+			l.problem("%s: %s: unknown key%s", l.line(k.Line), join(key, name), hint)
 			continue
 		}
 		l.decodeField(value, field, join(key, name), k.Line)
@@ -220,15 +246,15 @@ func (l *loader) decodeField(n *yaml.Node, field reflect.Value, key string, line
 		l.decodeMap(n, field, key, line)
 	case field.Kind() == reflect.Slice && field.Type() != listType:
 		if n.Kind != yaml.SequenceNode {
-			l.problem("%s:%d: %s must be a list", l.file, line, key)
+			l.problem("%s: %s must be a list", l.line(line), key)
 			return
 		}
-		l.from[key] = fmt.Sprintf("%s:%d", l.file, line)
+		l.from[key] = l.line(line)
 		field.Set(reflect.MakeSlice(field.Type(), len(n.Content), len(n.Content)))
 		list := key
 		for i, item := range n.Content {
 			key := fmt.Sprintf("%s[%d]", key, i)
-			l.from[key] = fmt.Sprintf("%s:%d", l.file, item.Line)
+			l.from[key] = l.line(item.Line)
 			if item = resolve(item); item.Kind != yaml.MappingNode {
 				l.problem("%s must be a mapping of keys to values", l.at(key))
 				l.bad[list] = true
@@ -237,19 +263,19 @@ func (l *loader) decodeField(n *yaml.Node, field reflect.Value, key string, line
 			l.decode(item, field.Index(i), key)
 		}
 	case n.Kind != yaml.ScalarNode:
-		l.problem("%s:%d: %s must be a single value", l.file, line, key)
+		l.problem("%s: %s must be a single value", l.line(line), key)
 	default:
-		l.set(setting{key: key, field: field}, n.Value, fmt.Sprintf("%s:%d", l.file, line))
+		l.set(setting{key: key, field: field}, n.Value, l.line(line))
 	}
 }
 
 // decodeWords puts a list of single values where it belongs.
 func (l *loader) decodeWords(n *yaml.Node, field reflect.Value, key string, line int) {
-	l.from[key] = fmt.Sprintf("%s:%d", l.file, line)
+	l.from[key] = l.line(line)
 	var words List
 	for i, item := range n.Content {
 		if item = resolve(item); item.Kind != yaml.ScalarNode || isNull(item) {
-			l.problem("%s:%d: %s[%d] must be a single value", l.file, item.Line, key, i)
+			l.problem("%s: %s[%d] must be a single value", l.line(item.Line), key, i)
 			l.bad[key] = true
 			continue
 		}
@@ -261,17 +287,17 @@ func (l *loader) decodeWords(n *yaml.Node, field reflect.Value, key string, line
 // decodeMap puts single values with names of the user's choice where they belong.
 func (l *loader) decodeMap(n *yaml.Node, field reflect.Value, key string, line int) {
 	if n.Kind != yaml.MappingNode {
-		l.problem("%s:%d: %s must be a mapping of keys to values", l.file, line, key)
+		l.problem("%s: %s must be a mapping of keys to values", l.line(line), key)
 		return
 	}
 	values := make(map[string]string, len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name, value := n.Content[i], resolve(n.Content[i+1])
 		if _, ok := values[name.Value]; ok {
-			l.problem("%s:%d: %s: given twice", l.file, name.Line, join(key, name.Value))
+			l.problem("%s: %s: given twice", l.line(name.Line), join(key, name.Value))
 		}
 		if name.Kind != yaml.ScalarNode || value.Kind != yaml.ScalarNode || isNull(value) {
-			l.problem("%s:%d: %s must be a single value", l.file, name.Line, join(key, name.Value))
+			l.problem("%s: %s must be a single value", l.line(name.Line), join(key, name.Value))
 			continue
 		}
 		values[name.Value] = value.Value
@@ -296,10 +322,3 @@ func resolve(n *yaml.Node) *yaml.Node {
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
-
-func orWhole(key string) string {
-	if key == "" {
-		return "the file"
-	}
-	return key
-}

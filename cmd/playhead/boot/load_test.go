@@ -60,6 +60,8 @@ func TestVariables(t *testing.T) {
 	t.Parallel()
 	odd := map[string]string{
 		"node":                                   "INSTANCE_PROCESS_ID",
+		"database.pooling.min":                   "DATABASE_POOL_MIN",
+		"database.pooling.max":                   "DATABASE_POOL_MAX",
 		"default_app.id":                         "PLAYHEAD_DEFAULT_APP_ID",
 		"default_app.limits.data_bytes":          "PLAYHEAD_DEFAULT_APP_LIMITS_DATA_BYTES",
 		"default_app.webhooks[0].url":            "",

@@ -8,6 +8,12 @@ type AdapterConfig struct {
 	// process unless [NATSConfig].Servers has others.
 	Driver string `yaml:"driver" env:"ADAPTER_DRIVER" default:"nats" oneof:"nats"`
 
+	// BufferMultiplierPerCPU is how many events per CPU may be fanned out and not yet written on
+	// sockets. Beyond that the node reads no further in its streams until writing has caught up, so
+	// that under overload clients get everything later instead of being closed as too slow. Default 64;
+	// none lets the queues of the connections take it.
+	BufferMultiplierPerCPU Count `yaml:"buffer_multiplier_per_cpu" env:"ADAPTER_BUFFER_MULTIPLIER_PER_CPU" default:"64" none:"yes"`
+
 	ClusterHealth ClusterHealthConfig `yaml:"cluster_health"`
 }
 

@@ -25,19 +25,21 @@ type started struct {
 
 // write tells a person where to connect, what is kept how safely, and what to try next.
 func (s *started) write(w io.Writer) error {
-	app := s.cfg.apps()[0]
-	others := ""
-	if n := len(s.cfg.apps()) - 1; n > 0 {
-		others = fmt.Sprintf("   (and %d more)", n)
-	}
 	var b strings.Builder
 	b.WriteString("\nPlayhead is up.\n\n")
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(&b, "  %-11s "+format+"\n", append([]any{name}, args...)...)
 	}
-	line("clients", "ws://%s/app/%s%s", s.clients, app.Credentials[0].Key, others)
-	line("HTTP API", "http://%s/apps/%s", s.clients, app.ID)
-	if s.cfg.Environment != production {
+	key, id := "{key}", "{app_id}" // as there is no app yet
+	if all := s.cfg.apps(); len(all) > 0 {
+		key, id = all[0].Credentials[0].Key, string(all[0].ID)
+		if len(all) > 1 {
+			key += fmt.Sprintf("   (and %d more)", len(all)-1)
+		}
+	}
+	line("clients", "ws://%s/app/%s", s.clients, key)
+	line("HTTP API", "http://%s/apps/%s", s.clients, id)
+	if s.cfg.testPage() {
 		line("test page", "http://%s%s", s.clients, page.Path)
 	}
 	if s.metrics != "" {
@@ -50,9 +52,16 @@ func (s *started) write(w io.Writer) error {
 	if len(s.cfg.NATS.Servers) == 0 {
 		line("data", "%s", absolute(s.cfg.DataDir))
 	}
+	if where, ok := s.cfg.appsElsewhere(); ok {
+		line("apps", "%s", where)
+	}
 	line("kept", "%s", s.cfg.kept())
 	line("durability", "%s", s.cfg.durability(s.replicas))
-	fmt.Fprintf(&b, "\nPublish something:\n\n  %s\n", s.example())
+	if len(s.cfg.apps()) > 0 {
+		fmt.Fprintf(&b, "\nPublish something:\n\n  %s\n", s.example())
+	} else {
+		b.WriteString("\nMake an app; the server takes it within seconds:\n\n  playhead apps add\n")
+	}
 	if s.cfg.forDevelopment() {
 		if command, ok := s.curl(); ok {
 			fmt.Fprintf(&b, "\nor, until %s, without it:\n\n  %s", s.now.Add(10*time.Minute).Format("15:04"), command)
@@ -78,6 +87,22 @@ func (c *Config) medium() string {
 		return fmt.Sprintf("embedded, cluster %s of %s", c.Cluster.Name, strings.Join(withoutSecrets(c.Cluster.Routes), ", "))
 	}
 	return "embedded, " + absolute(c.DataDir)
+}
+
+// testPage says that the test page is served, which is the first app's.
+func (c *Config) testPage() bool { return c.Environment != production && len(c.apps()) > 0 }
+
+// appsElsewhere says in which database the apps are.
+func (c *Config) appsElsewhere() (string, bool) {
+	if c.AppManager.file() {
+		return "", false
+	}
+	_, s, port := c.used()
+	host := s.Host
+	if !strings.HasPrefix(host, "/") { // else it is a socket
+		host = hostPort(host, port)
+	}
+	return fmt.Sprintf("%d in %s %s/%s", len(c.Apps), c.AppManager.Driver, host, s.Database), true
 }
 
 // durability says what an answered publish survives, in words that were tested.

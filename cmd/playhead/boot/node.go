@@ -28,6 +28,7 @@ type Node struct {
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	apps     *apps.Apps
+	source   *appSource       // nil where the apps are the configuration's; set before anything is served
 	server   *embedded.Server // nil where other NATS servers are used
 	links    *links
 	replicas int // of each stream; set before anything is served
@@ -159,16 +160,6 @@ func (n *Node) announce() {
 	}
 	if err := m.write(n.cfg.Output); err != nil {
 		n.logger.Warn("start message could not be written", "err", err)
-	}
-}
-
-func (n *Node) raiseDescriptors() {
-	limit, err := raiseDescriptors()
-	switch {
-	case err != nil:
-		n.logger.Warn("descriptor limit could not be raised; it bounds the connections", "limit", limit, "err", err)
-	case limit > 0:
-		n.logger.Info("descriptor limit, which bounds the connections", "limit", limit)
 	}
 }
 

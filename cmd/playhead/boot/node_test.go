@@ -71,7 +71,7 @@ func local(t *testing.T) Config {
 	return Config{
 		Host: "127.0.0.1", Port: AnyPort, DataDir: filepath.Join(t.TempDir(), "data"), Node: "node-1",
 		Metrics:  MetricsConfig{Host: "127.0.0.1", Port: AnyPort},
-		Shutdown: ShutdownConfig{Drain: None},
+		Shutdown: ShutdownConfig{Drain: None, Grace: None},
 	}
 }
 
@@ -190,7 +190,7 @@ var steps = []string{
 	"not ready", "configuration", "close sessions", "stop accepting", "HTTP server", "doors", "presence", "webhooks", "node",
 	"streams",
 	"NATS drain: read", "NATS drain: tail", "NATS drain: publish", "mending", "embedded server",
-	"stop metrics", "metrics server", "ports",
+	"stop metrics", "metrics server", "garbage collector", "ports",
 }
 
 // An event goes all the way, and the end comes in order.

@@ -20,10 +20,11 @@ import (
 // lookEvery is how often the configuration's file is looked at.
 const lookEvery = 2 * time.Second
 
-// reloader reads the configuration again and puts its apps in the place of those there are. All other
-// settings stay as they were at the start.
+// reloader reads the configuration again, and the apps in a database, and puts the apps in the place of
+// those there are. All other settings stay as they were at the start.
 type reloader struct {
-	source *Source // nil: nothing is read again
+	source *Source    // nil: the configuration isn't read again
+	rows   *appSource // nil: the apps are the configuration's
 	hangup <-chan os.Signal
 	start  Config // what the node was started with, as it was loaded
 
@@ -65,11 +66,17 @@ func newReloadMetrics(r prometheus.Registerer) *reloadMetrics {
 	return m
 }
 
-// run reads the configuration whenever it has to, until ctx ends.
+// run reads whatever it has to whenever it has to, until ctx ends.
 func (r *reloader) run(ctx context.Context) error {
-	if r.source == nil {
+	if r.source == nil && r.rows == nil {
 		<-ctx.Done()
 		return nil
+	}
+	var poll <-chan time.Time
+	if r.rows != nil {
+		ticker := time.NewTicker(time.Duration(r.start.AppManager.PollInterval))
+		defer ticker.Stop()
+		poll = ticker.C
 	}
 	r.taken, r.retired = r.start, map[broker.AppID]bool{}
 	look := time.NewTicker(lookEvery)
@@ -79,10 +86,20 @@ func (r *reloader) run(ctx context.Context) error {
 	for {
 		select {
 		case <-r.hangup:
-			read = stateOf(r.source.path())
-			r.reload(ctx, true)
+			if r.rows != nil {
+				r.poll(ctx, true)
+			}
+			if r.source != nil {
+				read = stateOf(r.source.path())
+				r.reload(ctx, true)
+			}
+		case <-poll:
+			r.poll(ctx, false)
 		case <-look.C:
 			r.retire()
+			if r.source == nil {
+				continue
+			}
 			now := stateOf(r.source.path())
 			// A file that is still being written would be read too early.
 			if now.same(last) && !now.same(read) {
@@ -133,6 +150,10 @@ func (r *reloader) reload(ctx context.Context, asked bool) {
 	if keys := differing(&r.start, &cfg); len(keys) > 0 {
 		r.logger.Warn("these settings have changed, which needs a restart; only apps are read again", "keys", keys)
 	}
+	if r.rows != nil {
+		r.metrics.reads.WithLabelValues("unchanged").Inc() // no app is its
+		return
+	}
 	if changes.None() {
 		r.metrics.reads.WithLabelValues("unchanged").Inc()
 		level := slog.LevelDebug
@@ -145,6 +166,59 @@ func (r *reloader) reload(ctx context.Context, asked bool) {
 	r.metrics.reads.WithLabelValues("taken").Inc()
 	r.logger.Info("apps taken from the configuration",
 		"added", changes.Added, "changed", changes.Changed, "removed", changes.Removed)
+	r.follow(ctx, &cfg, changes)
+}
+
+// poll reads the apps of the database if they have changed, and takes them. asked says that somebody waits
+// to hear of it.
+func (r *reloader) poll(ctx context.Context, asked bool) {
+	list, changed, err := r.rows.look(ctx, asked)
+	cfg := r.start
+	var changes apps.Changes
+	if changed {
+		cfg.Apps = list
+		changes, err = r.put(cfg.apps())
+	}
+	var wrong mistakes
+	if err != nil && !changed && !errors.As(err, &wrong) {
+		r.away(ctx, err)
+		return
+	}
+	if r.rows.down {
+		r.rows.down = false
+		r.logger.Info("the database of the apps answers again")
+	}
+	switch {
+	case err != nil:
+		r.rows.reads.WithLabelValues("refused").Inc()
+		r.logger.Error("apps of the database not taken, they stay as they are", "err", err)
+	case changes.None():
+		r.rows.reads.WithLabelValues("unchanged").Inc()
+		if asked {
+			r.logger.Info("apps of the database read again, none has changed")
+		}
+	default:
+		r.rows.reads.WithLabelValues("taken").Inc()
+		r.logger.Info("apps taken from the database",
+			"added", changes.Added, "changed", changes.Changed, "removed", changes.Removed)
+		r.follow(ctx, &cfg, changes)
+	}
+}
+
+// away notes that the database can't be asked. Whoever is known stays so.
+func (r *reloader) away(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return // the node ends
+	}
+	r.rows.reads.WithLabelValues("unreachable").Inc()
+	if !r.rows.down {
+		r.logger.Warn("the database of the apps can't be asked; the apps stay as they are until it can", "err", err)
+	}
+	r.rows.down = true
+}
+
+// follow does what follows from apps that were taken.
+func (r *reloader) follow(ctx context.Context, cfg *Config, changes apps.Changes) {
 	if cfg.forDevelopment() && !r.start.forDevelopment() {
 		r.logger.Warn("an app's credentials are known to everybody: for development only")
 	}
@@ -175,13 +249,26 @@ func (r *reloader) take() (Config, apps.Changes, error) {
 		// apps is rather a mistake.
 		return Config{}, apps.Changes{}, errors.New("configuration: apps: there are none any more; restart to serve the default app instead")
 	}
-	was := r.apps.All()
-	changes, err := r.apps.Replace(cfg.apps())
+	if r.rows != nil {
+		return cfg, apps.Changes{}, nil
+	}
+	changes, err := r.put(cfg.apps())
 	if err != nil {
 		return Config{}, apps.Changes{}, err
 	}
+	r.taken = cfg
+	return cfg, changes, nil
+}
+
+// put puts apps in the place of those there are. On an error nothing has changed.
+func (r *reloader) put(list []broker.App) (apps.Changes, error) {
+	was := r.apps.All()
+	changes, err := r.apps.Replace(list)
+	if err != nil {
+		return apps.Changes{}, err
+	}
 	if err := r.webhooks.Reload(); err != nil {
-		return Config{}, apps.Changes{}, errors.Join(err, r.restore(was))
+		return apps.Changes{}, errors.Join(err, r.restore(was))
 	}
 	for _, app := range was {
 		r.retired[app.ID] = true
@@ -189,8 +276,7 @@ func (r *reloader) take() (Config, apps.Changes, error) {
 	for _, app := range r.apps.All() {
 		r.retired[app.ID] = app.Disabled
 	}
-	r.taken = cfg
-	return cfg, changes, nil
+	return changes, nil
 }
 
 // restore puts former apps back.

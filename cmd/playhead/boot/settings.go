@@ -68,13 +68,17 @@ func walk(v reflect.Value, key string, visit func(setting)) {
 	}
 }
 
-// variable returns the variable that overrides a key, "" for none. Those of the default app are made
-// from their keys, because an app's settings can't name them: other apps have the same.
+// variable returns the variable that overrides a key, "" for none. Those of the default app and of the
+// databases are made from their keys, because their settings can't name them: others have the same.
 func variable(key, tagged string) string {
-	if !strings.HasPrefix(key, "default_app.") || strings.Contains(key, "[") {
-		return tagged
+	made := strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+	switch {
+	case strings.HasPrefix(key, "default_app.") && !strings.Contains(key, "["):
+		return "PLAYHEAD_" + made
+	case strings.HasPrefix(key, "database.mysql."), strings.HasPrefix(key, "database.postgres."):
+		return made
 	}
-	return "PLAYHEAD_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+	return tagged
 }
 
 // fill gives every field that is zero its default. Lists that came with c are left as they are.
@@ -85,13 +89,18 @@ func (c *Config) fill() {
 		c.Apps[i].Webhooks = slices.Clone(c.Apps[i].Webhooks)
 	}
 	for _, s := range settings(c) {
-		if !s.field.IsZero() || s.fallback == "" {
-			continue
-		}
-		if err := s.set(s.fallback); err != nil {
-			// A default that can't be read is a mistake in the struct; the tests read them all.
-			panic(fmt.Sprintf("default of %s: %v", s.key, err))
-		}
+		s.fill()
+	}
+}
+
+// fill gives the setting its default if it is zero.
+func (s setting) fill() {
+	if !s.field.IsZero() || s.fallback == "" {
+		return
+	}
+	if err := s.set(s.fallback); err != nil {
+		// A default that can't be read is a mistake in the struct; the tests read them all.
+		panic(fmt.Sprintf("default of %s: %v", s.key, err))
 	}
 }
 

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,7 +12,7 @@ import (
 )
 
 // Target is an app of a running server, for commands that talk to one. What is left empty comes from
-// the configuration.
+// the configuration, or from the database that it says the apps are in.
 type Target struct {
 	URL    string // of the server. Default: http://127.0.0.1 and the configured port
 	AppID  string // default: the first app's
@@ -24,6 +25,13 @@ func (t Target) Client(cfg Config) (client.Config, error) {
 	cfg.fill()
 	if t.URL == "" {
 		t.URL = fmt.Sprintf("http://127.0.0.1:%d", cfg.Port.number())
+	}
+	if !cfg.AppManager.file() && len(cfg.Apps) == 0 && (t.Key == "" || t.Secret == "") {
+		ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+		defer cancel()
+		if err := cfg.readApps(ctx); err != nil {
+			return client.Config{}, err
+		}
 	}
 	app := t.app(&cfg)
 	if t.Key == "" && len(app.Credentials) > 0 {
@@ -41,7 +49,7 @@ func (t Target) Client(cfg Config) (client.Config, error) {
 // app finds the app in the configuration. One that isn't there may still be on the server.
 func (t *Target) app(cfg *Config) broker.App {
 	all := cfg.apps()
-	if t.AppID == "" {
+	if t.AppID == "" && len(all) > 0 {
 		return all[0]
 	}
 	for _, a := range all {

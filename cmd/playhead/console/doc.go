@@ -1,3 +1,3 @@
-// Package console is the commands that talk to a running server: [Tail], [History] and [Publish]. Each
-// is a struct that the command line is read into, and a Run.
+// Package console is the commands that talk to a running server: [Tail], [History] and [Publish]; and
+// [Apps], which change what one reads. Each is a struct that the command line is read into, and a Run.
 package console

@@ -26,13 +26,18 @@ type Server struct {
 	Secret string `env:"PLAYHEAD_SECRET" placeholder:"SECRET" help:"Secret of the key. Default: the configured one."`
 }
 
-// client makes a client of the server's. Without a secret it can follow public channels, and no more.
-func (s *Server) client(signs bool) (*client.Client, error) {
+// Target says which server and app the flags, the environment and the configuration mean.
+func (s *Server) Target() (client.Config, error) {
 	cfg, err := boot.Load(boot.Source{File: s.Config})
 	if err != nil {
-		return nil, err
+		return client.Config{}, err
 	}
-	to, err := boot.Target{URL: s.URL, AppID: s.AppID, Key: s.Key, Secret: s.Secret}.Client(cfg)
+	return boot.Target{URL: s.URL, AppID: s.AppID, Key: s.Key, Secret: s.Secret}.Client(cfg)
+}
+
+// client makes a client of the server's. Without a secret it can follow public channels, and no more.
+func (s *Server) client(signs bool) (*client.Client, error) {
+	to, err := s.Target()
 	if err != nil {
 		return nil, err
 	}

@@ -128,7 +128,7 @@ func (c *cluster) environment(i int, name, config, addr, metrics string) []strin
 		"ADAPTER_CLUSTER_HEALTH_HEARTBEAT_INTERVAL_MS=" + ms(heartbeat),
 		"ADAPTER_CLUSTER_HEALTH_NODE_TIMEOUT_MS=" + ms(nodeTimeout),
 		"ADAPTER_CLUSTER_HEALTH_CLEANUP_INTERVAL_MS=" + ms(cleanup),
-		"SHUTDOWN_DRAIN=1s", "SHUTDOWN_TIMEOUT=15s",
+		"SHUTDOWN_DRAIN=1s", "SHUTDOWN_GRACE=none", "SHUTDOWN_TIMEOUT=15s",
 		// Clients of a node that hangs look elsewhere soon.
 		"WEBSOCKET_ACTIVITY_TIMEOUT=5s", "WEBSOCKET_PING_AFTER=5s", "WEBSOCKET_PONG_TIMEOUT=5s",
 	}

@@ -1,0 +1,2 @@
+// Package database keeps apps in MySQL or PostgreSQL.
+package database
