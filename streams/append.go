@@ -42,7 +42,7 @@ func (s *Streams) Append(ctx context.Context, events ...*broker.Event) error {
 }
 
 func (s *Streams) append(ctx context.Context, app broker.AppID, events []*broker.Event) error {
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), s.commits.down()); err != nil {
 		return err
 	}
 	st, err := s.stream(app)
@@ -68,6 +68,10 @@ func (s *Streams) append(ctx context.Context, app broker.AppID, events []*broker
 	}
 	if r.err != nil {
 		return r.err
+	}
+	// A duplicate waits like others: the first one may have been stored a moment ago.
+	if err := s.commits.wait(ctx, r.deadline); err != nil {
+		return err
 	}
 	return st.settle(ctx, r, events)
 }

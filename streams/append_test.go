@@ -15,13 +15,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// modes are the two ways to send, each on a server that fits.
+// modes are the ways to send, each on a server that fits.
 var modes = map[string]struct {
 	interval time.Duration
 	change   func(*streams.Config)
 }{
 	"always":   {0, func(*streams.Config) {}},
 	"interval": {time.Second, interval},
+	"commit":   {time.Second, commitsTo(func() error { return nil })},
 }
 
 // each runs a test in both modes.

@@ -71,6 +71,14 @@ type Config struct {
 	// Sync says how appends are sent. Default SyncAlways.
 	Sync Sync
 
+	// Commit is called before an append or a letter is answered, after the server has acknowledged
+	// it, and syncs all that is acknowledged by then: one call for all that wait, never two at a
+	// time. It is for a server in this process that syncs now and then, with SyncInterval and
+	// AfterCreate; others would have to know when to sync. After an error it isn't called again:
+	// all that wait and all that come are [broker.ErrUnavailable] with its text. Tails and reads
+	// don't wait for it. Default: what the server acknowledges is answered.
+	Commit func() error
+
 	// AppendTimeout is how long an append is tried before it is an error. Default 10 s.
 	AppendTimeout time.Duration
 

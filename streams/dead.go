@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -58,7 +59,7 @@ func (l *Letters) bury(ctx context.Context, why string, letters []*broker.Letter
 			}
 		}
 	}
-	return nil
+	return l.s.commits.wait(ctx, time.Time{}) // then they may leave the queue
 }
 
 // Dead yields the dead letters of an app, or of all when app is empty, those first that died first.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/playhead/playhead/broker"
@@ -40,6 +41,10 @@ func (l *Letters) put(ctx context.Context, letters []*broker.Letter) (refused []
 		}
 		refused = append(refused, some...)
 		letters = letters[n:]
+	}
+	// What the letters were made of may be acknowledged after this.
+	if err := l.s.commits.wait(ctx, time.Time{}); err != nil {
+		return nil, err
 	}
 	return refused, nil
 }

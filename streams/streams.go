@@ -30,6 +30,7 @@ type Streams struct {
 	tail    jetstream.JetStream
 	read    jetstream.JetStream
 	reads   chan struct{} // holds one value per read in flight
+	commits *commits
 	wake    chan struct{} // asks Run to look at pending
 
 	mu      sync.Mutex
@@ -73,6 +74,7 @@ func New(cfg Config) (*Streams, error) {
 			return nil, fmt.Errorf("streams: JetStream context: %w", err)
 		}
 	}
+	s.commits = newCommits(cfg.Commit)
 	s.metrics = newMetrics(cfg.Registerer)
 	return s, nil
 }
@@ -84,6 +86,7 @@ func (s *Streams) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { s.survey(ctx) })
+	running.Go(func() { s.commits.run(ctx) })
 	for {
 		s.mu.Lock()
 		pending := s.pending

@@ -38,7 +38,7 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		cause := s.Health()
+		cause := s.storing()
 		if cause == nil {
 			if ill = 0; time.Since(next) > mendPauseMax {
 				pause = mendPause

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,13 @@ type Config struct {
 	// acknowledgement, so that what was acknowledged survives a power cut. Else that often, and
 	// a power cut takes up to that much; a killed process takes nothing either way.
 	SyncInterval time.Duration
+
+	// Commit says that [Server.Commit] is called before anybody is told that something was stored, so
+	// that one sync serves all that was acknowledged by then. The server then syncs by itself only once
+	// a second. Where that isn't as safe as a sync before each acknowledgement, it does that instead,
+	// and [Server.Commits] tells. Not with SyncInterval, nor in a cluster, whose servers acknowledge
+	// for each other. Default: no.
+	Commit bool
 
 	// ServerName is the server's name among its peers. It must not change between starts.
 	// Default "playhead"; in a cluster it is required.
@@ -63,8 +71,10 @@ type Server struct {
 	log  *logger
 
 	mu   sync.Mutex
-	srv  *server.Server // guarded by mu; nil unless it runs
-	lock *folderLock    // guarded by mu; nil unless it runs
+	srv  *server.Server       // guarded by mu; nil unless it runs
+	lock *folderLock          // guarded by mu; nil unless it runs
+	lost error                // guarded by mu; the first error of a Commit
+	sync func(*os.File) error // syncs the filesystem of an open file
 }
 
 // unbounded is more than any disk holds. The NATS server's own default, three quarters of what is
@@ -86,6 +96,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.SyncInterval < 0 {
 		errs = append(errs, fmt.Errorf("sync interval: %v is negative", cfg.SyncInterval))
 	}
+	if cfg.Commit && cfg.SyncInterval > 0 {
+		errs = append(errs, fmt.Errorf("commit: not with a sync interval of %v", cfg.SyncInterval))
+	}
 	if cfg.MaxMemory < 0 {
 		errs = append(errs, fmt.Errorf("max memory: %d is negative", cfg.MaxMemory))
 	}
@@ -98,6 +111,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	var m member
 	clustered := len(cfg.Cluster.Routes) > 0 || cfg.Cluster.Listen != ""
+	if cfg.Commit && clustered {
+		errs = append(errs, errors.New("commit: not in a cluster"))
+	}
 	if clustered {
 		var wrong []error
 		m, wrong = cfg.Cluster.check()
@@ -131,7 +147,8 @@ func New(cfg Config) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		cfg: cfg,
+		cfg:  cfg,
+		sync: syncHeld,
 		opts: server.Options{
 			ServerName:             cfg.ServerName,
 			Host:                   host,
@@ -211,6 +228,9 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	if err := s.claim(); err != nil {
 		return errors.Join(fmt.Errorf("data folder %s: %w", s.cfg.DataDir, err), lock.release())
+	}
+	if s.cfg.Commit {
+		s.commit()
 	}
 	if err := s.run(ctx); err != nil {
 		return errors.Join(fmt.Errorf("start NATS server in %s: %w", s.cfg.DataDir, err), lock.release())
@@ -292,8 +312,20 @@ func (s *Server) Addr() net.Addr {
 // Health returns nil when the server can store, or why it can't: JetStream was switched off because
 // the folder can't be written to, or a stream met a write error (a full disk). JetStream doesn't
 // tell publishers; they wait in vain. The server has to be started again once the cause is gone,
-// which [Server.Run] does. It says nothing of a cluster's other servers; [Server.Quorum] does.
+// which [Server.Run] does. It says nothing of a cluster's other servers; [Server.Quorum] does. After a
+// [Server.Commit] that was in vain it is never nil again.
 func (s *Server) Health() error {
+	s.mu.Lock()
+	lost := s.lost
+	s.mu.Unlock()
+	if lost != nil {
+		return lost
+	}
+	return s.storing()
+}
+
+// storing is Health but for what starting anew doesn't help.
+func (s *Server) storing() error {
 	srv, err := s.running()
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@ func newServer(cfg *Config) (*embedded.Server, error) {
 	c := embedded.Config{
 		DataDir:      cfg.DataDir,
 		SyncInterval: cfg.Sync.every(),
+		Commit:       cfg.Sync.Mode == "always" && len(cfg.Cluster.Routes) == 0,
 		ServerName:   cfg.Node,
 		Logger:       cfg.Logger,
 	}
@@ -99,7 +100,11 @@ func (n *Node) replicate(ctx context.Context) (int, error) {
 // streams makes the streams.
 func (n *Node) streams() (*streams.Streams, error) {
 	sync, afterCreate := streams.SyncAlways, func() error { return nil }
-	if n.cfg.Sync.Mode == "interval" {
+	var commit func() error
+	if n.server != nil && n.server.Commits() {
+		commit = n.server.Commit
+	}
+	if n.cfg.Sync.Mode == "interval" || commit != nil {
 		sync = streams.SyncInterval
 		if n.server != nil {
 			// A young stream would be gone after a power cut with its definition, and what was
@@ -125,6 +130,7 @@ func (n *Node) streams() (*streams.Streams, error) {
 		Duplicates:    time.Duration(n.cfg.Streams.DuplicateWindow),
 		AppendTimeout: time.Duration(n.cfg.Streams.AppendTimeout),
 		Sync:          sync,
+		Commit:        commit,
 		AfterCreate:   afterCreate,
 		Health:        health,
 		Logger:        n.logger,

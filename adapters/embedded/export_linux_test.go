@@ -1,0 +1,4 @@
+package embedded
+
+// KeepsOrder is keepsOrder.
+var KeepsOrder = keepsOrder
