@@ -150,8 +150,12 @@ func (f *Feed) Subscribe(ch Channel, socket SocketID, subscriber Subscriber) (*S
 	if f.broken {
 		return nil, Position{}, fmt.Errorf("subscribe to %s: %w", ch, ErrBroken)
 	}
-	s.index = len(f.channels[ch])
-	f.channels[ch] = append(f.channels[ch], s)
+	subs := f.channels[ch]
+	if len(subs) > 0 {
+		s.channel = subs[0].channel // all share one copy of the name, instead of each its client's
+	}
+	s.index = int32(len(subs))
+	f.channels[ch] = append(subs, s)
 	f.node.metrics.subscriptions.Inc()
 	return s, f.cursor, nil
 }
@@ -162,7 +166,7 @@ func (f *Feed) unsubscribe(s *Subscription) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	subs := f.channels[s.channel]
-	if s.index >= len(subs) || subs[s.index] != s {
+	if int(s.index) >= len(subs) || subs[s.index] != s {
 		return
 	}
 	last := len(subs) - 1

@@ -13,7 +13,7 @@ type Subscription struct {
 	channel    Channel
 	socket     SocketID
 	subscriber Subscriber
-	index      int         // guarded by feed.mu; the place in the channel's slice
+	index      int32       // guarded by feed.mu; the place in the channel's slice
 	open       atomic.Bool // set under mu; read without it, to keep fan-out cheap
 
 	mu   sync.Mutex

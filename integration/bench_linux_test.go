@@ -33,9 +33,12 @@ func BenchmarkNode(b *testing.B) {
 	for _, mode := range []string{"always", "interval"} {
 		for _, publishers := range []int{1, 16, 256} {
 			b.Run(fmt.Sprintf("Append/%s/%d", mode, publishers), func(b *testing.B) {
-				report.appends = append(report.appends, benchAppend(b, mode, publishers))
+				report.appends = append(report.appends, benchAppend(b, mode, publishers, 1))
 			})
 		}
+		b.Run("Append/"+mode+"/16x10", func(b *testing.B) {
+			report.appends = append(report.appends, benchAppend(b, mode, 16, 10))
+		})
 	}
 	for _, l := range []struct{ rate, batch int }{{1_000, 1}, {10_000, 10}} {
 		for _, mode := range []string{"always", "interval"} {
@@ -76,18 +79,23 @@ func benchNode(b *testing.B, env ...string) *node {
 	})
 }
 
-// appends is a row: how many publishes are acknowledged.
+// appends is a row: how many events are acknowledged.
 type appends struct {
 	mode       string
 	publishers int
-	perSecond  float64
+	batch      int     // events in a request
+	perSecond  float64 // events
 	p50, p99   time.Duration
-	cpu        time.Duration // of the node, per publish
+	cpu        time.Duration // of the node, per event
 }
 
-func benchAppend(b *testing.B, mode string, publishers int) appends {
+func benchAppend(b *testing.B, mode string, publishers, batch int) appends {
 	n := benchNode(b, "SYNC_MODE="+mode)
-	request := n.publisher().request("events", fmt.Sprintf(`{"name":"n","channel":"news","data":%q}`, strings.Repeat("x", 256)))
+	one := fmt.Sprintf(`{"name":"n","channel":"news","data":%q}`, strings.Repeat("x", 256))
+	request := n.publisher().request("events", one)
+	if batch > 1 {
+		request = n.publisher().request("batch_events", `{"batch":[`+strings.Repeat(one+",", batch-1)+one+`]}`)
+	}
 	var counting, over atomic.Bool
 	took := make([][]time.Duration, publishers)
 	var group sync.WaitGroup
@@ -120,12 +128,12 @@ func benchAppend(b *testing.B, mode string, publishers int) appends {
 		b.Fatal("nothing was acknowledged")
 	}
 	row := appends{
-		mode: mode, publishers: publishers,
-		perSecond: float64(len(all)) / elapsed.Seconds(),
+		mode: mode, publishers: publishers, batch: batch,
+		perSecond: float64(len(all)*batch) / elapsed.Seconds(),
 		p50:       quantile(all, 0.5), p99: quantile(all, 0.99),
-		cpu: cpu / time.Duration(len(all)),
+		cpu: cpu / time.Duration(len(all)*batch),
 	}
-	b.ReportMetric(row.perSecond, "publishes/s")
+	b.ReportMetric(row.perSecond, "events/s")
 	b.ReportMetric(0, "ns/op")
 	return row
 }

@@ -25,9 +25,9 @@ type report struct {
 func (r *report) String() string {
 	var s strings.Builder
 	if len(r.appends) > 0 {
-		s.WriteString("\n| sync | publishers | acknowledged publishes/s | p50 ms | p99 ms | node CPU µs per publish |\n|---|--:|--:|--:|--:|--:|\n")
+		s.WriteString("\n| sync | publishers | per request | acknowledged events/s | p50 ms | p99 ms | node CPU µs per event |\n|---|--:|--:|--:|--:|--:|--:|\n")
 		for _, a := range r.appends {
-			fmt.Fprintf(&s, "| %s | %d | %.0f | %s | %s | %.0f |\n", a.mode, a.publishers, a.perSecond, ms(a.p50), ms(a.p99), us(a.cpu))
+			fmt.Fprintf(&s, "| %s | %d | %d | %.0f | %s | %s | %.0f |\n", a.mode, a.publishers, a.batch, a.perSecond, ms(a.p50), ms(a.p99), us(a.cpu))
 		}
 	}
 	if len(r.latencies) > 0 {

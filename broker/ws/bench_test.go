@@ -106,10 +106,18 @@ func beClient(addr string, channel int) error {
 	return nil
 }
 
-// crowd runs a server with clients in another process, all subscribed.
+// crowd runs a server with clients in another process, all subscribed. Nothing closes or holds back.
 func crowd(b *testing.B, connections, channels int) *harness {
 	b.Helper()
-	h := start(b, func(_ *harness, cfg *Config) { cfg.QueueBytes = 64 << 20 })
+	return crowdWith(b, connections, channels, func(_ *harness, cfg *Config) {
+		cfg.QueueBytes, cfg.TotalQueueBytes, cfg.Pace = 64<<20, -1, nil
+	})
+}
+
+// crowdWith is crowd with a configuration of one's own.
+func crowdWith(b *testing.B, connections, channels int, edit func(*harness, *Config)) *harness {
+	b.Helper()
+	h := start(b, edit)
 	addr := h.listen()
 	exe, err := os.Executable()
 	if err != nil {
@@ -175,6 +183,8 @@ func BenchmarkFanOut(b *testing.B) {
 				data := strings.Repeat("x", 200)
 				start, used := value(b, h), cpu(b)
 				written := h.metric("playhead_socket_writes_total")
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
 				b.ReportAllocs()
 				b.ResetTimer()
 				for i := range b.N {
@@ -184,7 +194,10 @@ func BenchmarkFanOut(b *testing.B) {
 					}
 				}
 				b.StopTimer()
+				runtime.ReadMemStats(&after)
 				deliveries := float64(b.N * perEvent)
+				b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/deliveries, "B/delivery")
+				b.ReportMetric(float64(after.Mallocs-before.Mallocs)/deliveries, "allocs/delivery")
 				b.ReportMetric(deliveries/b.Elapsed().Seconds(), "deliveries/s")
 				b.ReportMetric(float64((cpu(b)-used).Microseconds())/deliveries, "cpu-µs/delivery")
 				b.ReportMetric(deliveries/(h.metric("playhead_socket_writes_total")-written), "frames/write")

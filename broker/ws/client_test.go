@@ -309,13 +309,19 @@ func (h *harness) openRaw(early []byte) *raw {
 // handshake, and reads nothing but the handshake's answer.
 func (h *harness) openRawTCP(addr string, early []byte) *raw {
 	h.tb.Helper()
+	return h.openRawTCPAs(addr, "key", early)
+}
+
+// openRawTCPAs is openRawTCP with the key of an app.
+func (h *harness) openRawTCPAs(addr, key string, early []byte) *raw {
+	h.tb.Helper()
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		h.tb.Fatal(err)
 	}
 	h.tb.Cleanup(func() { _ = conn.Close() })
 	_ = conn.(*net.TCPConn).SetReadBuffer(16 << 10)
-	request := "GET /app/key?protocol=7 HTTP/1.1\r\nHost: playhead\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	request := "GET /app/" + key + "?protocol=7 HTTP/1.1\r\nHost: playhead\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 	if _, err := conn.Write(append([]byte(request), early...)); err != nil {
 		h.tb.Fatal(err)

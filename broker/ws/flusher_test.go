@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -126,6 +127,10 @@ func TestBlockedSocketGoesOn(t *testing.T) {
 	t.Parallel()
 	h := start(t, func(_ *harness, cfg *Config) { cfg.QueueBytes = 64 << 20 })
 	c := h.openRawTCP(h.listen(), nil)
+	// With less the kernel opens the window in steps of 200 ms, and this takes a minute.
+	if err := c.Conn.(*net.TCPConn).SetReadBuffer(256 << 10); err != nil {
+		t.Fatal(err)
+	}
 	subscribeRaw(c, "feed")
 	const events = 600
 	for round := range 2 { // blocked, free, and blocked again
@@ -260,9 +265,13 @@ func TestMerging(t *testing.T) {
 	var s *session
 	for _, s = range h.server.heartbeat.sessions() {
 	}
-	s.conn.queue.mu.Lock()
-	s.conn.queue.written = true // keep the flusher away
-	s.conn.queue.mu.Unlock()
+	await(t, "the flusher is done, and kept away", func() bool {
+		s.conn.queue.mu.Lock()
+		defer s.conn.queue.mu.Unlock()
+		done := !s.conn.queue.written
+		s.conn.queue.written = true
+		return done
+	})
 	before := h.metric("playhead_socket_writes_total")
 	const events = 100
 	for range events {

@@ -49,8 +49,9 @@ func (srv *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s := &session{server: srv}
 	refused := pathNotFound
+	query := r.URL.Query()
 	if known {
-		refused = srv.admit(r, key, s)
+		refused = srv.admit(r, key, query.Get("protocol"), s)
 	}
 	if err := s.upgrade(w, r); err != nil {
 		srv.metrics.connected("not_websocket")
@@ -58,7 +59,7 @@ func (srv *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.withdraw()
 		return
 	}
-	if refused == "" && !srv.arrive(s, s.greet(r)) {
+	if refused == "" && !srv.arrive(s, s.greet(query.Get("replay") == "1")) {
 		refused = draining
 	}
 	if refused != "" {
@@ -88,8 +89,8 @@ func (srv *Server) appKey(path string) (string, bool) {
 
 // admit finds what the session needs, or says why it can't have it. What was reserved by then is
 // given back by [session.withdraw].
-func (srv *Server) admit(r *http.Request, key string, s *session) (refused broker.Reason) {
-	if !protocolServed(r.URL.Query().Get("protocol")) {
+func (srv *Server) admit(r *http.Request, key, protocol string, s *session) (refused broker.Reason) {
+	if !protocolServed(protocol) {
 		return versionUnsupported
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), admitTimeout)
@@ -152,11 +153,12 @@ func (s *session) upgrade(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// greet gives the session its id, and returns its first frame.
-func (s *session) greet(r *http.Request) []byte {
+// greet gives the session its id, and returns its first frame; positioned says that the client has opted
+// in to positions.
+func (s *session) greet(positioned bool) []byte {
 	s.id = pusher.NewSocketID()
 	var window *time.Duration
-	if r.URL.Query().Get("replay") == "1" {
+	if positioned {
 		s.positioned.Store(true)
 		remembered := s.server.cfg.Replay.WindowOf(s.app)
 		window = &remembered

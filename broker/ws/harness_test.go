@@ -69,11 +69,15 @@ func start(tb testing.TB, edit func(h *harness, cfg *Config)) *harness {
 		{ID: "2", Credentials: []broker.Credential{{Key: "other", Secret: "x"}}},
 		{ID: "3", Credentials: []broker.Credential{{Key: "disabled", Secret: "x"}}, Disabled: true},
 	}
-	cfg := Config{Apps: all, Cache: h.memory, Observer: &h.observer, Registerer: h.registry}
+	// The least there is, so that every test also shows that keeping fan-out back holds up nobody for good.
+	pace, err := broker.NewPace(1)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cfg := Config{Apps: all, Cache: h.memory, Observer: &h.observer, Pace: pace, Registerer: h.registry}
 	if edit != nil {
 		edit(h, &cfg)
 	}
-	var err error
 	if cfg.Replay == nil {
 		if cfg.Replay, err = replay.New(replay.Config{History: h.history, Window: time.Hour, Registerer: h.registry}); err != nil {
 			tb.Fatal(err)
@@ -82,7 +86,7 @@ func start(tb testing.TB, edit func(h *harness, cfg *Config)) *harness {
 	if h.window == 0 {
 		h.window = -1
 	}
-	if h.node, err = broker.New(broker.Config{Log: h.log, Linger: -1, WindowEvents: h.window, Registerer: h.registry}); err != nil {
+	if h.node, err = broker.New(broker.Config{Log: h.log, Linger: -1, WindowEvents: h.window, Pace: cfg.Pace, Registerer: h.registry}); err != nil {
 		tb.Fatal(err)
 	}
 	if h.presence, err = presence.New(presence.Config{Notifier: h, Observer: &h.observer}); err != nil {

@@ -329,6 +329,7 @@ func TestHistoryOfClientEvents(t *testing.T) {
 				c := h.dial("")
 				c.subscribeAs("presence-a", `{"user_id":"10"}`)
 				c.send(`{"event":"client-typing","channel":"presence-a"}`)
+				synctest.Wait() // it is in the log
 				h.publish("presence-a", "one", "{}")
 				c.expect("one")
 				p := c.ask("presence-a", "")

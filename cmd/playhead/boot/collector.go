@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -65,8 +66,10 @@ func (c *collector) run(ctx context.Context) error {
 		}
 		now := readHeap()
 		if now.worth(last, lowest) {
-			// It collects, which is concurrent, and then returns every free page. What is left is
-			// what lives, so this isn't done again before something has gathered.
+			// It collects, which is concurrent, and then returns every free page. It takes two collections
+			// to get at what lies in pools: the first only asks whether anybody wants it back. What is left
+			// is what lives, so this isn't done again before something has gathered.
+			runtime.GC()
 			debug.FreeOSMemory()
 			after := readHeap()
 			c.logger.Debug("memory given back", "before", now.held, "after", after.held)
@@ -98,8 +101,8 @@ func readHeap() heap {
 
 // worth reports whether it is worth to give memory back: the node is quiet, since it has allocated
 // little since it was last looked at, so that a collection disturbs nobody and what it frees stays
-// free; and it holds a sixteenth more than when there was nothing to give back.
+// free; and it holds 1/32 more than when there was nothing to give back.
 func (h heap) worth(last heap, lowest uint64) bool {
 	quiet := h.allocated-last.allocated < h.held/32
-	return quiet && h.held > lowest+lowest/16
+	return quiet && h.held > lowest+lowest/32
 }

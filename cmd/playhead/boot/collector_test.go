@@ -14,9 +14,9 @@ func TestCollectorWorth(t *testing.T) {
 	}{
 		{"a burst has gone quiet", heap{900 * mb, 200 * mb}, heap{901 * mb, 200 * mb}, 50 * mb, true},
 		{"the burst goes on", heap{900 * mb, 190 * mb}, heap{950 * mb, 200 * mb}, 50 * mb, false},
-		{"quiet as before", heap{900 * mb, 50 * mb}, heap{901 * mb, 51 * mb}, 50 * mb, false},
-		{"quiet, and a little has gathered", heap{900 * mb, 52 * mb}, heap{901 * mb, 53 * mb}, 50 * mb, false},
-		{"quiet, and enough has gathered", heap{900 * mb, 53 * mb}, heap{901 * mb, 54 * mb}, 50 * mb, true},
+		{"quiet as before", heap{900 * mb, 50 * mb}, heap{901 * mb, 50 * mb}, 50 * mb, false},
+		{"quiet, and a little has gathered", heap{900 * mb, 50 * mb}, heap{901 * mb, 51 * mb}, 50 * mb, false},
+		{"quiet, and enough has gathered", heap{900 * mb, 51 * mb}, heap{901 * mb, 52 * mb}, 50 * mb, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
