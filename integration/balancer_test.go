@@ -239,7 +239,10 @@ func TestBalancers(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
-			output, err := javascript(ctx, t, b.node(), "--test", "--test-timeout=60000", "channels.test.js", "http.test.js").CombinedOutput()
+			cmd := javascript(ctx, t, b.node(), "--test", "--test-timeout=60000", "channels.test.js", "http.test.js")
+			// Several ports have the tests know that there are several nodes, who tell each other.
+			cmd.Env = append(cmd.Env, fmt.Sprintf("PLAYHEAD_PORTS=%d,%d", b.port, b.port))
+			output, err := cmd.CombinedOutput()
 			if err != nil {
 				t.Errorf("%v\n%s", err, output)
 			}

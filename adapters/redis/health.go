@@ -24,6 +24,16 @@ func (m *Medium) Health() error {
 	return fmt.Errorf("%w: Redis is not well since %v: %w", broker.ErrUnavailable, time.Since(m.downSince).Round(time.Millisecond), m.down)
 }
 
+// Outage returns for how long Redis hasn't been well, 0 while it is.
+func (m *Medium) Outage() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.downSince.IsZero() {
+		return 0
+	}
+	return max(time.Since(m.downSince), 1)
+}
+
 // watch looks at Redis until ctx ends.
 func (m *Medium) watch(ctx context.Context) {
 	m.metrics.up.Set(1)

@@ -54,12 +54,21 @@ func (n *Node) open(ctx context.Context, s *stack, medium *medium, files descrip
 	if err != nil {
 		return err
 	}
-	node, err := broker.New(broker.Config{
-		Log:       medium.log,
-		Linger:    time.Duration(n.cfg.Feed.Linger),
-		GateBytes: int(n.cfg.Feed.GateBytes),
+	hooks, err := n.hooks(medium)
+	if err != nil {
+		return err
+	}
+	memory := medium.history != nil
+	windowEvents := Count(None) // without memory nobody comes back for what is in it
+	if memory {
 		// The window is never to remember what the log has forgotten.
-		WindowEvents: int(least(n.cfg.Feed.WindowEvents, n.cfg.Streams.MaxEvents)),
+		windowEvents = least(n.cfg.Feed.WindowEvents, n.cfg.Streams.MaxEvents)
+	}
+	node, err := broker.New(broker.Config{
+		Log:          hooks.Watch(medium.log),
+		Linger:       time.Duration(n.cfg.Feed.Linger),
+		GateBytes:    int(n.cfg.Feed.GateBytes),
+		WindowEvents: int(windowEvents),
 		WindowBytes:  int(least(n.cfg.Feed.WindowBytes, n.cfg.Streams.MaxBytes)),
 		WindowAge:    time.Duration(n.cfg.Streams.MaxAge),
 		Pace:         pace,
@@ -70,10 +79,6 @@ func (n *Node) open(ctx context.Context, s *stack, medium *medium, files descrip
 		return err
 	}
 	s.start("node", node.Run)
-	hooks, err := n.hooks(medium)
-	if err != nil {
-		return err
-	}
 	n.webhooks.Store(hooks)
 	s.start("webhooks", hooks.Run)
 	members, err := n.newMembers(node, hooks, medium)
@@ -82,9 +87,13 @@ func (n *Node) open(ctx context.Context, s *stack, medium *medium, files descrip
 	}
 	n.members.Store(members)
 	s.start("presence", members.Run)
+	window := time.Duration(0)
+	if memory {
+		window = n.cfg.Streams.window()
+	}
 	replayer, err := replay.New(replay.Config{
 		History:     medium.history,
-		Window:      n.cfg.Streams.window(),
+		Window:      window,
 		MaxEvents:   int(n.cfg.Replay.MaxEvents),
 		MaxBytes:    int(n.cfg.Replay.MaxBytes),
 		Concurrency: int(n.cfg.Replay.Concurrency),
@@ -126,6 +135,7 @@ func (n *Node) open(ctx context.Context, s *stack, medium *medium, files descrip
 		Presence:       members,
 		Cache:          medium.cache,
 		History:        replayer,
+		Limiter:        medium.limiter,
 		MaxBodyBytes:   int(n.cfg.HTTP.MaxBodyBytes),
 		PublishTimeout: time.Duration(n.cfg.HTTP.PublishTimeout),
 		Logger:         n.logger,
@@ -139,7 +149,7 @@ func (n *Node) open(ctx context.Context, s *stack, medium *medium, files descrip
 	if err := n.meet(ctx, s, members); err != nil {
 		return err
 	}
-	r := &root{sockets: sockets, api: api, module: js.Handler(), health: n.health(), limiter: newLimiter(&n.cfg, n.registry, nil), logger: n.logger}
+	r := &root{sockets: sockets, api: api, module: js.Handler(), health: n.health(), limiter: newLimiter(&n.cfg, n.registry, medium.limiter), logger: n.logger}
 	if n.cfg.testPage() {
 		if r.page, err = n.page(node); err != nil {
 			return err
@@ -185,8 +195,12 @@ func least[N Count | Size](window, log N) N {
 // hooks makes what tells backends of what happens here.
 func (n *Node) hooks(medium *medium) (*webhook.Webhooks, error) {
 	c := n.cfg.Webhooks
+	var told webhook.Apps = n.apps
+	if n.cfg.queueDriver() == driverNone {
+		told = nobody{}
+	}
 	return webhook.New(webhook.Config{
-		Apps:          n.apps,
+		Apps:          told,
 		Queue:         medium.letters,
 		Archive:       medium.letters,
 		Source:        medium.source,

@@ -45,6 +45,7 @@ func (l *loader) check(c *Config) {
 		l.problem("%s: %v is the port of the WebSockets too; give metrics one of its own", l.at("metrics.port"), c.Port)
 	}
 	l.checkMedium(c)
+	l.checkDrivers(c)
 	l.checkProxies(c)
 	l.checkDatabase(c)
 	l.checkApps(c)
@@ -85,7 +86,8 @@ func (l *loader) checkSetting(s setting) {
 	if !l.good(s.key) {
 		return
 	}
-	if len(s.oneof) > 0 && !slices.Contains(s.oneof, s.field.String()) {
+	// What has no default of its own may be empty.
+	if len(s.oneof) > 0 && !s.field.IsZero() && !slices.Contains(s.oneof, s.field.String()) {
 		only := ""
 		if len(s.oneof) == 1 {
 			only = "only "

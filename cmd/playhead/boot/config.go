@@ -34,7 +34,7 @@ type Config struct {
 	// [ClusterConfig].Routes it is required.
 	Node string `yaml:"node" env:"INSTANCE_PROCESS_ID"`
 
-	// StartupTimeout is how long the node waits for NATS servers that it can't reach, and for the
+	// StartupTimeout is how long the node waits for servers of NATS or Redis that it can't reach, and for the
 	// cluster to have a leader; then its start has been in vain. Default 1m.
 	StartupTimeout Duration `yaml:"startup_timeout" env:"STARTUP_TIMEOUT" default:"1m"`
 
@@ -43,6 +43,9 @@ type Config struct {
 	Adapter   AdapterConfig   `yaml:"adapter"`
 	NATS      NATSConfig      `yaml:"nats"`
 	Cluster   ClusterConfig   `yaml:"cluster"`
+	Redis     RedisConfig     `yaml:"redis"`
+	Cache     CacheConfig     `yaml:"cache"`
+	Queue     QueueConfig     `yaml:"queue"`
 	Cleanup   CleanupConfig   `yaml:"cleanup"`
 	Sync      SyncConfig      `yaml:"sync"`
 	Streams   StreamsConfig   `yaml:"streams"`
@@ -245,6 +248,11 @@ type HTTPConfig struct {
 // address. Over it requests are answered 429, WebSocket handshakes too. Behind proxies set
 // [HTTPConfig].TrustedProxies, or all clients share one address.
 type RateLimitConfig struct {
+	// Driver is where it is counted: memory, each node by itself; or redis or redis-cluster, all nodes
+	// together, the apps' own limits of requests and events over HTTP, too. While Redis is away each node
+	// counts by itself. Default: as [AdapterConfig].Driver, and memory with nats.
+	Driver string `yaml:"driver" env:"RATE_LIMITER_DRIVER" oneof:"memory redis redis-cluster"`
+
 	// APIPerSecond bounds the requests to the HTTP API. Default none.
 	APIPerSecond Count `yaml:"api_per_second" env:"RATE_LIMIT_API_PER_SECOND" default:"none" none:"yes"`
 

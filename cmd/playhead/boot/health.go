@@ -10,10 +10,11 @@ import (
 	"github.com/playhead/playhead/broker/apps"
 )
 
-// health answers probes: /up and /ready while the node serves and can store, /up/{app} for one app,
-// /live while the process is there; and /usage, what memory that takes. None is signed.
+// health answers probes: /ready while the node serves and its medium carries events, /up likewise but with
+// some patience, /up/{app} for one app, /live while the process is there; and /usage, what memory that takes. None is signed.
 type health struct {
 	down   func() error // why the node isn't ready, nil when it is
+	up     func() error // why it isn't up, likewise
 	apps   *apps.Apps
 	memory func() memory
 }
@@ -58,8 +59,10 @@ func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.Path; path {
 	case "/live":
 		probed(w, http.StatusOK, nil)
-	case "/up", "/ready":
-		h.ready(w)
+	case "/up":
+		answered(w, h.up())
+	case "/ready":
+		answered(w, h.down())
 	case "/usage":
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(struct { // whoever asked has gone
@@ -70,8 +73,8 @@ func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *health) ready(w http.ResponseWriter) {
-	if err := h.down(); err != nil {
+func answered(w http.ResponseWriter, err error) {
+	if err != nil {
 		probed(w, http.StatusServiceUnavailable, err)
 		return
 	}
@@ -88,7 +91,7 @@ func (h *health) app(w http.ResponseWriter, r *http.Request, id broker.AppID) {
 	case app.Disabled:
 		probed(w, http.StatusServiceUnavailable, errors.New("application disabled"))
 	default:
-		h.ready(w)
+		answered(w, h.up())
 	}
 }
 

@@ -45,7 +45,7 @@ func TestHealth(t *testing.T) {
 		{"POST", "/up", nil, 405, "Only GET and HEAD are served here.\n"},
 		{"DELETE", "/up/1", nil, 405, "Only GET and HEAD are served here.\n"},
 	} {
-		h := &health{down: func() error { return tt.down }, apps: known}
+		h := &health{down: func() error { return tt.down }, up: func() error { return tt.down }, apps: known}
 		w := httptest.NewRecorder()
 		if !h.answers(tt.path) {
 			t.Errorf("%s isn't for health", tt.path)

@@ -21,7 +21,7 @@ func TestRoot(t *testing.T) {
 	}
 	r := &root{
 		sockets: echo("sockets"), api: echo("api"), logger: discard,
-		health: &health{down: func() error { return nil }}, limiter: &limiter{},
+		health: &health{down: func() error { return nil }, up: func() error { return nil }}, limiter: &limiter{},
 	}
 	for _, tt := range []struct {
 		path, want string

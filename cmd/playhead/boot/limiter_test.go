@@ -19,7 +19,7 @@ func knocking(cfg Config) (*root, *prometheus.Registry) {
 	in := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("in")) })
 	return &root{
 		sockets: in, api: in, logger: discard,
-		health:  &health{down: func() error { return nil }},
+		health:  &health{down: func() error { return nil }, up: func() error { return nil }},
 		limiter: newLimiter(&cfg, registry, nil),
 	}, registry
 }

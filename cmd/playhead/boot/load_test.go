@@ -60,6 +60,12 @@ func TestVariables(t *testing.T) {
 	t.Parallel()
 	odd := map[string]string{
 		"node":                                   "INSTANCE_PROCESS_ID",
+		"redis.url":                              "REDIS_URL",
+		"redis.cluster_nodes":                    "REDIS_CLUSTER_NODES",
+		"redis.connection_pool_size":             "REDIS_CONNECTION_POOL_SIZE",
+		"redis.close_on_gap":                     "REDIS_CLOSE_ON_GAP",
+		"redis.up_grace":                         "REDIS_UP_GRACE",
+		"rate_limit.driver":                      "RATE_LIMITER_DRIVER",
 		"database.pooling.min":                   "DATABASE_POOL_MIN",
 		"database.pooling.max":                   "DATABASE_POOL_MAX",
 		"default_app.id":                         "PLAYHEAD_DEFAULT_APP_ID",
@@ -76,8 +82,11 @@ func TestVariables(t *testing.T) {
 		want, ok := odd[s.key]
 		if !ok {
 			want = strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
-			if strings.HasPrefix(s.key, "default_app.") {
+			switch {
+			case strings.HasPrefix(s.key, "default_app."):
 				want = "PLAYHEAD_" + want
+			case strings.HasPrefix(s.key, "redis."): // a database, as others have it
+				want = "DATABASE_" + want
 			}
 		}
 		if s.env != want {
@@ -153,7 +162,7 @@ apps:
 		`REPLAY_MAX_BYTES in the environment: replay.max_bytes: "huge" is not a size; write bytes or a unit, like 64KiB, 1MiB or 1GiB`,
 		`--port: port: "http" is not a whole number`,
 		`playhead.yml:5: log.level: unknown value "loud"; known: debug, info, warn, error`,
-		`ADAPTER_DRIVER in the environment: adapter.driver: unknown value "kafka"; known: only nats`,
+		`ADAPTER_DRIVER in the environment: adapter.driver: unknown value "kafka"; known: nats, redis, redis-cluster`,
 		`playhead.yml:10: sync.mode: unknown value "sometimes"; known: always, interval`,
 		`playhead.yml:14: replay.max_events: must be more than 0`,
 		`INSTANCE_PROCESS_ID in the environment: node: "a b"; a node's name is 1 to 128 letters, digits, '.', '_' and '-'`,

@@ -4,14 +4,15 @@ import "log/slog"
 
 // AdapterConfig names the medium, and says when a node of the cluster counts as dead.
 type AdapterConfig struct {
-	// Driver is the medium that carries events. Default and only one: "nats", which runs inside the
-	// process unless [NATSConfig].Servers has others.
-	Driver string `yaml:"driver" env:"ADAPTER_DRIVER" default:"nats" oneof:"nats"`
+	// Driver is the medium that carries events. "nats" keeps them, too, and runs inside the process unless
+	// [NATSConfig].Servers has others; "redis" (one Redis, or a master that Sentinels watch) and
+	// "redis-cluster" only carry them: clients that return aren't given what they missed. Default "nats".
+	Driver string `yaml:"driver" env:"ADAPTER_DRIVER" default:"nats" oneof:"nats redis redis-cluster"`
 
 	// BufferMultiplierPerCPU is how many events per CPU may be fanned out and not yet written on
-	// sockets. Beyond that the node reads no further in its streams until writing has caught up, so
-	// that under overload clients get everything later instead of being closed as too slow. Default 64;
-	// none lets the queues of the connections take it.
+	// sockets. Beyond that the node reads no further in its streams until writing has caught up: what
+	// waits then waits in the log, not in memory. Fewer merge less and cost more CPU (measured in
+	// broker/ws/PERFORMANCE.md). Default 64; none lets the queues of the connections take it.
 	BufferMultiplierPerCPU Count `yaml:"buffer_multiplier_per_cpu" env:"ADAPTER_BUFFER_MULTIPLIER_PER_CPU" default:"64" none:"yes"`
 
 	ClusterHealth ClusterHealthConfig `yaml:"cluster_health"`

@@ -46,10 +46,13 @@ func (s *started) write(w io.Writer) error {
 		line("metrics", "http://%s/metrics", s.metrics)
 	}
 	line("node", "%s", s.cfg.Node)
-	if !s.cfg.alone() {
+	switch {
+	case !s.cfg.onNATS():
+		line("medium", "%s", s.cfg.medium())
+	case !s.cfg.alone():
 		line("NATS", "%s; replicas of each stream: %d", s.cfg.medium(), s.replicas)
 	}
-	if len(s.cfg.NATS.Servers) == 0 {
+	if s.cfg.onNATS() && len(s.cfg.NATS.Servers) == 0 {
 		line("data", "%s", absolute(s.cfg.DataDir))
 	}
 	if where, ok := s.cfg.appsElsewhere(); ok {
@@ -78,9 +81,11 @@ const developmentWarning = `  !!  THESE CREDENTIALS ARE FOR DEVELOPMENT. Everybo
   !!  can publish and join any channel. Set PLAYHEAD_DEFAULT_APP_ID, _KEY and _SECRET, or apps in a
   !!  configuration file, before anyone else does.`
 
-// medium says where the streams are.
+// medium says where the streams are, or what carries the events.
 func (c *Config) medium() string {
 	switch {
+	case !c.onNATS():
+		return c.redisPlace()
 	case len(c.NATS.Servers) > 0:
 		return strings.Join(withoutSecrets(c.NATS.Servers), ", ")
 	case len(c.Cluster.Routes) > 0:
@@ -107,6 +112,10 @@ func (c *Config) appsElsewhere() (string, bool) {
 
 // durability says what an answered publish survives, in words that were tested.
 func (c *Config) durability(replicas int) string {
+	if !c.onNATS() {
+		return fmt.Sprintf("what was answered 200 was given to every node that listened;\n"+
+			"%14swhile Redis is away publishes are answered 503", "")
+	}
 	if len(c.NATS.Servers) > 0 {
 		survives := "ends with its server's disk"
 		if replicas > 1 {
@@ -123,6 +132,9 @@ func (c *Config) durability(replicas int) string {
 
 // kept says how long a client can be away.
 func (c *Config) kept() string {
+	if !c.onNATS() {
+		return "nothing: Redis carries events, and clients that were away don't get what they missed"
+	}
 	var bounds []string
 	if c.Streams.MaxAge != None {
 		bounds = append(bounds, c.Streams.MaxAge.String())

@@ -29,8 +29,9 @@ type Node struct {
 	registry *prometheus.Registry
 	apps     *apps.Apps
 	source   *appSource       // nil where the apps are the configuration's; set before anything is served
-	server   *embedded.Server // nil where other NATS servers are used
-	links    *links
+	server   *embedded.Server // nil where no NATS server is inside
+	links    *links           // nil where Redis carries the events
+	redis    redisClients
 	replicas int // of each stream; set before anything is served
 
 	doors   net.Listener
@@ -69,10 +70,15 @@ func New(cfg Config) (*Node, error) {
 	if n.apps, err = apps.New(apps.Config{Apps: cfg.apps()}); err != nil {
 		return nil, err
 	}
-	if n.server, err = newServer(&cfg); err != nil {
-		return nil, err
+	if cfg.onNATS() {
+		if n.server, err = newServer(&cfg); err != nil {
+			return nil, err
+		}
+		if n.links, err = newLinks(&cfg, n.server, n.logger); err != nil {
+			return nil, err
+		}
 	}
-	if n.links, err = newLinks(&cfg, n.server, n.logger); err != nil {
+	if n.redis, err = newRedisClients(&cfg); err != nil {
 		return nil, err
 	}
 	n.doors, err = listen(cfg.Host, cfg.Port, "port, PORT or --port")
@@ -143,7 +149,9 @@ func (n *Node) down() error {
 }
 
 // health answers probes of this node.
-func (n *Node) health() *health { return &health{down: n.down, apps: n.apps, memory: memoryNow} }
+func (n *Node) health() *health {
+	return &health{down: n.down, up: n.up, apps: n.apps, memory: memoryNow}
+}
 
 // announce says that the node is up: to people in a message, to machines in a line of the log.
 func (n *Node) announce() {

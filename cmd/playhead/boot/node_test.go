@@ -418,7 +418,7 @@ func TestNewProblems(t *testing.T) {
 		"port in use":         {func(c *Config) { c.Port = port }, fmt.Sprintf("port %d is in use on 127.0.0.1: end the process that has it, or choose another with port, PORT or --port", port)},
 		"metrics port in use": {func(c *Config) { c.Metrics.Port = port }, fmt.Sprintf("metrics: port %d is in use on 127.0.0.1: end the process that has it, or choose another with metrics.port or METRICS_PORT", port)},
 		"foreign host":        {func(c *Config) { c.Host = "192.0.2.1" }, "192.0.2.1 is no address of this machine: choose another host (0.0.0.0 is all of them)"},
-		"bad setting":         {func(c *Config) { c.Adapter.Driver = "kafka" }, `configuration: adapter.driver: unknown value "kafka"; known: only nats`},
+		"bad setting":         {func(c *Config) { c.Adapter.Driver = "kafka" }, `configuration: adapter.driver: unknown value "kafka"; known: nats, redis, redis-cluster`},
 		"negative":            {func(c *Config) { c.Replay.MaxBytes = -5 }, `configuration: replay.max_bytes: -5 is negative`},
 	} {
 		t.Run(name, func(t *testing.T) {
