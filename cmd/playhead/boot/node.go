@@ -155,7 +155,11 @@ func (n *Node) health() *health {
 
 // announce says that the node is up: to people in a message, to machines in a line of the log.
 func (n *Node) announce() {
-	n.logger.Info("serving", "addr", n.Addr().String(), "node", n.cfg.Node, "medium", n.cfg.medium(), "replicas", n.replicas, "sync", n.cfg.Sync.Mode)
+	kept := []any{"addr", n.Addr().String(), "node", n.cfg.Node, "medium", n.cfg.medium()}
+	if n.cfg.onNATS() {
+		kept = append(kept, "replicas", n.replicas, "sync", n.cfg.Sync.Mode)
+	}
+	n.logger.Info("serving", kept...)
 	if n.cfg.forDevelopment() {
 		n.logger.Warn("the default app's credentials are known to everybody: for development only; set PLAYHEAD_DEFAULT_APP_ID, _KEY and _SECRET, or apps in the configuration file")
 	}
